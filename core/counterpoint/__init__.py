@@ -1,0 +1,103 @@
+"""Counterpoint: small and large language models that work together.
+
+    import counterpoint as cp
+
+    result = cp.run("speculative", "Write a function that reverses a list.")
+    print(result.text)
+
+This is the door for applications. Plugin authors use :mod:`counterpoint.plugin`. Importing this loads neither torch nor textual.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from counterpoint.api import run, stream
+    from counterpoint.engine import Engine
+    from counterpoint.errors import (
+        BridgeError,
+        BudgetError,
+        CounterpointError,
+        ModelError,
+        ModelNotFound,
+        PluginError,
+        RecipeError,
+        RunError,
+        Unsupported,
+    )
+    from counterpoint.events import Event
+    from counterpoint.plan import Plan
+    from counterpoint.prompt import Completion, Message, Prompt
+    from counterpoint.recipe import Recipe, load_recipe
+    from counterpoint.registry import load_plugins
+    from counterpoint.runstore import RunStore
+    from counterpoint.settings import Budget, Sampling
+    from counterpoint.streaming import RunResult, RunStream
+
+_HOMES = {
+    "api": ("run", "stream"),
+    "engine": ("Engine",),
+    "errors": (
+        "BridgeError",
+        "BudgetError",
+        "CounterpointError",
+        "ModelError",
+        "ModelNotFound",
+        "PluginError",
+        "RecipeError",
+        "RunError",
+        "Unsupported",
+    ),
+    "events": ("Event",),
+    "plan": ("Plan",),
+    "prompt": ("Completion", "Message", "Prompt"),
+    "recipe": ("Recipe", "load_recipe"),
+    "registry": ("load_plugins",),
+    "runstore": ("RunStore",),
+    "settings": ("Budget", "Sampling"),
+    "streaming": ("RunResult", "RunStream"),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BridgeError",
+    "Budget",
+    "BudgetError",
+    "Completion",
+    "CounterpointError",
+    "Engine",
+    "Event",
+    "Message",
+    "ModelError",
+    "ModelNotFound",
+    "Plan",
+    "PluginError",
+    "Prompt",
+    "Recipe",
+    "RecipeError",
+    "RunError",
+    "RunResult",
+    "RunStore",
+    "RunStream",
+    "Sampling",
+    "Unsupported",
+    "load_plugins",
+    "load_recipe",
+    "run",
+    "stream",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'counterpoint' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"counterpoint.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

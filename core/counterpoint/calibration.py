@@ -1,0 +1,87 @@
+"""Times passes, once per model and machine: what draft lengths rest on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from counterpoint import paths
+from counterpoint.costs import PassCosts
+from counterpoint.session import Backend, Step
+
+_SIZES = (1, 4, 8, 12, 16, 32)
+_REPEATS = 3
+
+
+def calibrate(backend: Backend, key: str) -> PassCosts:
+    """Times a few passes of different sizes (some seconds for a billion weights), once per model and machine.
+
+    The result is kept in ``calibration.json`` beside the model store; delete the file to measure again.
+    """
+    path = paths.home() / "calibration.json"
+    name = f"{key}|{platform.node()}|{torch.get_num_threads()} threads|torch {torch.__version__}"
+    known = _read(path)
+    if (costs := _parse(known.get(name))) is not None:
+        return costs
+    costs = _measure(backend)
+    known[name] = costs.points
+    _write(path, known)
+    return costs
+
+
+def _measure(backend: Backend) -> PassCosts:
+    slot = backend.new_slot()
+    try:
+        token = min(7, backend.tokenizer.size - 1)
+        held = min(32, backend.context // 2)
+        backend.forward([Step(slot, [token] * held, 1)])
+        seconds: dict[int, list[float]] = {size: [] for size in _SIZES}
+        for _ in range(_REPEATS):  # sizes in turn, so that a busy moment does not fall on one of them
+            for size in _SIZES:
+                backend.truncate(slot, 32)
+                started = time.perf_counter()
+                backend.forward([Step(slot, [token] * size, size)])
+                backend.synchronize()
+                seconds[size].append(time.perf_counter() - started)
+        points: list[tuple[int, float]] = []
+        for size in _SIZES:
+            # the least is what the machine can do; and a larger pass is never counted as cheaper than a smaller one
+            points.append((size, max([min(seconds[size]), *(cost for _, cost in points)])))
+    finally:
+        backend.free(slot)
+    return PassCosts(tuple(points))
+
+
+def _parse(points: Any) -> PassCosts | None:
+    """Costs from the file; None when it holds nothing that can be read, which is then measured again."""
+    try:
+        costs = PassCosts(tuple((int(tokens), float(cost)) for tokens, cost in points))
+    except (TypeError, ValueError):
+        return None
+    return costs if len(costs.points) > 1 else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(data, indent=1), encoding="utf-8")
+        partial.replace(path)
+    except OSError:  # a calibration that cannot be kept is measured again next time
+        with contextlib.suppress(OSError):
+            partial.unlink()

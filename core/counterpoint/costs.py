@@ -1,0 +1,47 @@
+"""What passes cost, by their number of tokens."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from counterpoint.session import ModelShape
+
+
+@dataclass(frozen=True)
+class PassCosts:
+    """Cost of a pass by its number of new tokens: ``(tokens, cost)`` points, straight lines between and after them.
+
+    A pass is far from linear in its tokens: up to a handful cost as much as one, for the weights have to be read anyway.
+    """
+
+    points: tuple[tuple[int, float], ...]
+    unit: str = "seconds"
+
+    def at(self, tokens: float) -> float:
+        """Cost of a pass with so many new tokens."""
+        index = min(max(1, bisect.bisect_left(self.points, (tokens,))), len(self.points) - 1)
+        (left, low), (right, high) = self.points[index - 1], self.points[index]
+        return max(low + (high - low) * (tokens - left) / (right - left), 0.0)
+
+    def one_more(self, tokens: float) -> float:
+        """What one more token adds to a pass with so many."""
+        return self.at(tokens + 1) - self.at(tokens)
+
+    def as_data(self) -> dict[str, float]:
+        """Plain data, rounded, for the trace."""
+        return {str(tokens): float(f"{cost:.4g}") for tokens, cost in self.points}
+
+
+def total_costs(parts: Sequence[PassCosts], unit: str) -> PassCosts:
+    """Costs of a pass through several models."""
+    sizes = sorted({tokens for part in parts for tokens, _ in part.points}) or [1, 2]
+    return PassCosts(tuple((size, sum(part.at(size) for part in parts)) for size in sizes), unit)
+
+
+def flop_costs(shape: ModelShape) -> PassCosts:
+    """Costs counted in FLOPs, which no clock can change (a context of 256 tokens stands for any)."""
+    return PassCosts(tuple((size, shape.flops(size, 256 * size, size)) for size in (1, 32)), "flops")

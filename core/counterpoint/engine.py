@@ -1,0 +1,305 @@
+"""The engine: plans recipes, runs them, and owns what is worth keeping between runs: weights and caches."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.metadata
+import json
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from counterpoint.draws import DrawBatch
+from counterpoint.errors import CounterpointError, ModelError, RecipeError, RunError
+from counterpoint.events import Failed, RunFinished, RunStarted
+from counterpoint.inputs import merge_sampling, parse_budget, parse_prompt, parse_seed
+from counterpoint.ledger import BudgetSpent
+from counterpoint.node import Generator, LeafModel
+from counterpoint.plan import Plan, make_plan
+from counterpoint.pool import ModelPool
+from counterpoint.prompt import Completion, Prompt, PromptLike
+from counterpoint.recipe import Recipe, load_recipe
+from counterpoint.registry import Registry, load_plugins
+from counterpoint.rendering import render
+from counterpoint.running import Run, RunState
+from counterpoint.scheduler import Scheduler
+from counterpoint.settings import Budget, Sampling
+from counterpoint.streaming import RunResult, RunStream
+
+if TYPE_CHECKING:
+    from counterpoint.host import ModelHost
+    from counterpoint.session import Session
+    from counterpoint.store import ModelStore
+
+RecipeLike = str | Path | Mapping[str, Any] | Recipe
+
+
+class Engine:
+    """Runs recipes. Loaded models and their caches stay until :meth:`close`; runs in flight together share passes.
+
+        with cp.Engine() as engine:
+            result = engine.run("speculative", "Write a haiku about two voices.")
+            print(result.text)
+
+    Args:
+        registry: the plugins to use; by default all installed ones.
+        store: where models are; by default the user's store.
+        offline: never use the network.
+        memory_limit: bytes that the weights of loaded models may take; models not in use are given back before it is
+            passed. By default three quarters of the machine's memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry | None = None,
+        store: ModelStore | None = None,
+        offline: bool = False,
+        memory_limit: int | None = None,
+    ) -> None:
+        self.registry = registry or load_plugins()
+        self._scheduler = Scheduler()
+        self.pool = ModelPool(self._scheduler, store, offline=offline, memory_limit=memory_limit)
+        self.draws = DrawBatch()
+        self._scheduler.add(self.draws)
+        self._plans: dict[str, Plan] = {}
+        self._plan_lock = threading.Lock()
+        self._closed = False
+
+    # --- what applications call -------------------------------------------------------------------------------------
+
+    def recipe(self, source: RecipeLike, overrides: Iterable[tuple[str, Any]] = ()) -> Recipe:
+        """A recipe by name, file or data, with some settings changed. See :func:`counterpoint.load_recipe`."""
+        return load_recipe(source, registry=self.registry, overrides=overrides)
+
+    def plan(self, recipe: RecipeLike, prompt: PromptLike | None = None) -> Plan:
+        """Everything that can be said before weights load; ``plan.check()`` raises what stands in the way.
+
+        Raises:
+            RecipeError: the recipe cannot be read, or its graph does not hold together.
+        """
+        loaded = self.recipe(recipe)
+        given = parse_prompt(prompt, loaded) if prompt is not None else loaded.prompt
+        return make_plan(loaded, self.registry, self.pool.resources(), given)
+
+    def stream(
+        self,
+        recipe: RecipeLike,
+        prompt: PromptLike | None = None,
+        *,
+        seed: int | None = None,
+        row: int = 0,
+        budget: Budget | str | None = None,
+        sampling: Sampling | None = None,
+    ) -> RunStream:
+        """Starts a run and returns its stream of events (iterable, async iterable, awaitable for the result).
+
+        Args:
+            recipe: a name, a path, plain data or a recipe.
+            prompt: a string, messages, or a :class:`Prompt`; by default the recipe's own.
+            seed: instead of the recipe's.
+            row: which of several samples of this prompt (each draws differently).
+            budget: limits on what the run may cost, such as ``"flops=1e12,seconds=30"``.
+            sampling: settings over those of the recipe (only what is set).
+
+        Raises:
+            RecipeError: the recipe or the prompt is not valid. What fails later is in the stream and its result.
+        """
+        self._check_open()
+        loaded = self.recipe(recipe)
+        given = parse_prompt(prompt, loaded)
+        changes: dict[str, Any] = {"sampling": merge_sampling(loaded.sampling, sampling)}
+        if budget is not None:
+            changes["budget"] = parse_budget(budget)
+        if seed is not None:
+            changes["seed"] = parse_seed(seed)
+        loaded = loaded.model_copy(update=changes)
+        stream = RunStream(new_run_id(), loaded)
+        stream.attach(self._scheduler, self._drive(stream, loaded, given, row))
+        return stream
+
+    def run(self, recipe: RecipeLike, prompt: PromptLike | None = None, **options: Any) -> RunResult:
+        """Runs a recipe to its end; options as in :meth:`stream`.
+
+        Raises:
+            CounterpointError: the run failed; what it had made is in the error's ``result``.
+        """
+        return self.stream(recipe, prompt, **options).result()
+
+    def run_many(
+        self, recipe: RecipeLike, prompts: Sequence[PromptLike], *, samples: int = 1, **options: Any
+    ) -> list[RunResult]:
+        """Runs many prompts, and several samples of each, in flight together; results in order, samples adjacent.
+
+        A run that fails leaves its error in its result and does not stop the others.
+        """
+        loaded = self.recipe(recipe)
+        given = [parse_prompt(prompt, loaded) for prompt in prompts]  # all, before any of them runs
+        streams = [self.stream(loaded, prompt, row=row, **options) for prompt in given for row in range(samples)]
+        try:
+            return [stream.wait() for stream in streams]
+        except BaseException:
+            for stream in streams:
+                stream.cancel()
+            raise
+
+    def load(self, recipe: RecipeLike) -> None:
+        """Loads a recipe's models now, instead of with its first run.
+
+        Raises:
+            CounterpointError: the recipe does not hold together, or a model cannot be loaded.
+        """
+        self._check_open()
+        plan = self.plan(recipe)
+        plan.check()
+
+        async def load_all() -> None:
+            for path, node in plan.graph.nodes.items():
+                if isinstance(node, LeafModel) and path in plan.facts:
+                    await self.pool.host(path, node, plan.facts[path], None)
+
+        self._scheduler.submit(load_all()).result()
+
+    def hosts(self) -> list[ModelHost]:
+        """The models that are loaded."""
+        return self.pool.hosts()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RunError("the engine is closed", hint="make a new cp.Engine()")
+
+    def close(self) -> None:
+        """Stops what runs and frees all models; a second call changes nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self.pool.stop()
+        self._scheduler.close()
+        self.pool.close()
+        gc.collect()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # --- what runs call ---------------------------------------------------------------------------------------------
+
+    async def open_leaf(self, path: str, node: LeafModel, prompt: Prompt, run: Run) -> Session:
+        """A session on a leaf model (through :meth:`counterpoint.running.Run.open`)."""
+        from counterpoint.leaf import LeafSession
+
+        host = run.hosts.get(path)
+        if host is None:
+            plan = await self._planned(run.recipe, run.root_prompt)
+            host = await self.pool.host(path, node, plan.facts[path], run)
+            if path not in run.hosts:
+                host.users += 1
+                run.hosts[path] = host
+        backend = host.backend
+        ids, prefix = render(prompt, node.prompt_format, backend.tokenizer, path)
+        if len(ids) + len(prefix) >= backend.context:
+            raise ModelError(
+                f"{path}: the prompt has {len(ids) + len(prefix)} tokens, and the context of {node.kind} model "
+                f"'{getattr(node, 'source', path)}' holds {backend.context} with its answer",
+                hint="shorten the prompt, or use a model with a longer context",
+            )
+        session = LeafSession(host, path, ids, prefix, backend.stop_ids, node.stop, run)
+        await host.open(session)
+        return session
+
+    async def _planned(self, recipe: Recipe, prompt: Prompt) -> Plan:
+        """The checked plan of a recipe; made once while its models stay in the store."""
+        parts = recipe.to_dict() | dict.fromkeys(("seed", "sampling", "budget", "prompt", "name", "description"))
+        key = json.dumps([parts, recipe.sampling.model_dump_json(), prompt.text is None, sorted(prompt.fields)])
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = await asyncio.to_thread(self._locked_plan, recipe, prompt)
+            plan.check()
+            if plan.download_bytes == 0:
+                self._plans[key] = plan
+        return plan
+
+    def _locked_plan(self, recipe: Recipe, prompt: Prompt) -> Plan:
+        with self._plan_lock:  # many runs starting at once look at the same files one after the other
+            return make_plan(recipe, self.registry, self.pool.resources(), prompt)
+
+    async def _drive(self, stream: RunStream, recipe: Recipe, prompt: Prompt, row: int) -> None:
+        """The life of one run, from its first event to its last."""
+        state: RunState | None = None
+        root: Run | None = None
+        error: Exception | None = None
+        completion = Completion(text="", finish_reason="failed")
+        try:
+            plan = await self._planned(recipe, prompt)
+            state = RunState(self, recipe, plan.graph, prompt, seed=recipe.seed, row=row, deliver=stream.deliver)
+            started = RunStarted(
+                run_id=stream.run_id,
+                recipe=recipe.to_dict(),
+                prompt=prompt,
+                seed=recipe.seed,
+                row=row,
+                started=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+                versions=_versions(),
+            )
+            state.emit(started, 0, None, "")
+            for finding in plan.findings:
+                if finding.level == "warning":
+                    stream.warnings.append(f"{finding.node}: {finding.message}")
+            root = Run.root(state, recipe.budget)
+            node = plan.graph.nodes[plan.graph.output]
+            if not isinstance(node, Generator):
+                raise RecipeError(
+                    f"{recipe.name}: output '{recipe.output}' ({node.kind}) trains a model and gives no answer",
+                    hint="run it with `counterpoint train RECIPE`",
+                )
+            root.sampling = root.sampling.merged(node.sampling)
+            completion = await root.answer(node, prompt)
+        except asyncio.CancelledError:
+            completion = root.completion("cancelled") if root else completion.model_copy(update={"finish_reason": "cancelled"})
+        except BudgetSpent as spent:  # one that nobody claims any more
+            error = RunError(f"a budget was spent outside the call that set it: {spent}")
+        except CounterpointError as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001 (a run ends with its events, whatever a plugin raises)
+            error = RunError(f"{type(failure).__name__}: {failure}", hint="an unexpected failure: --debug shows the traceback")
+            error.__cause__ = failure
+        if state is None:
+            state = RunState(self, recipe, None, prompt, seed=recipe.seed, row=row, deliver=stream.deliver)  # type: ignore[arg-type]
+            state.emit(
+                RunStarted(run_id=stream.run_id, recipe=recipe.to_dict(), prompt=prompt, seed=recipe.seed, row=row),
+                0,
+                None,
+                "",
+            )
+        if error is not None:
+            completion = root.completion("failed") if root else completion
+            message, hint = (error.message, error.hint) if isinstance(error, CounterpointError) else (str(error), "")
+            state.emit(Failed(error=type(error).__name__, message=message, hint=hint), 0, None, "")
+        for host in state.hosts.values():
+            host.users -= 1
+        state.emit(RunFinished(completion=completion), 0, None, "")
+        stream.finish(completion, error)
+
+
+def new_run_id() -> str:
+    """An id that sorts by time: date, time, and a few random letters."""
+    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("counterpoint", "torch", "transformers"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,145 @@
+"""Sessions on leaf models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from counterpoint.errors import ModelError
+from counterpoint.host import Meter, ModelHost
+from counterpoint.session import Rows, Session, row_count
+
+
+class LeafSession(Session):
+    """A session on a leaf model: one slot of its host."""
+
+    def __init__(
+        self,
+        host: ModelHost,
+        path: str,
+        prompt_ids: Sequence[int],
+        prefix_ids: Sequence[int],
+        stop_ids: frozenset[int],
+        stop_strings: tuple[str, ...],
+        meter: Meter,
+    ) -> None:
+        self.host = host
+        self.path = path
+        self.tokenizer = host.backend.tokenizer
+        self.prompt_ids = tuple(prompt_ids)
+        self.prefix_ids = tuple(prefix_ids)
+        self.stop_ids = stop_ids
+        self.stop_strings = stop_strings
+        self.room = host.backend.context - len(self.prompt_ids)
+        self.meter = meter
+        self.slot = -1
+        self.closed = False
+        self._waiting: list[int] = []  # tokens not yet fed, because nobody has wanted a row after them
+        self._rows: Tensor | None = None
+        self._rows_at = 0  # length to which the first of `_rows` belongs
+
+    @property
+    def length(self) -> int:
+        return self.host.held(self.slot) + len(self._waiting) - len(self.prompt_ids)
+
+    async def logits(self) -> Tensor:
+        row = self._known_row(self.length)
+        if row is not None:
+            return row
+        if not self._waiting:  # the row was never asked for: feed the last token again
+            at = self.host.held(self.slot) - 1
+            last = (self.prompt_ids + self.prefix_ids)[at] if at < len(self.prompt_ids) else None
+            if last is None:
+                last = self.host._held[self.slot][at]
+            self.host.truncate(self.slot, at)
+            self._waiting = [last]
+        return (await self._feed((), 1))[-1]
+
+    async def extend(self, ids: Sequence[int], rows: Rows = "last") -> Tensor:
+        wanted = row_count(rows, len(ids))
+        if wanted == 0:
+            self._check_room(len(ids))
+            self._waiting.extend(ids)
+            return torch.empty(0, self.tokenizer.size)
+        return await self._feed(ids, wanted)
+
+    async def score(self, ids: Sequence[int]) -> Tensor:
+        if not ids:
+            return torch.empty(0)
+        first: list[Tensor] = []
+        if not self._waiting:
+            first = [torch.log_softmax(await self.logits(), dim=-1)[ids[0]].reshape(1)]
+        feed = [*self._waiting, *ids]
+        self._check_room(len(ids))
+        self._waiting = []
+        rows, scores = await self.host.submit(self, feed, 1, score=True)
+        self.set_rows(rows, self.length)
+        assert scores is not None
+        return torch.cat([*first, scores[len(scores) - (len(ids) - len(first)) :]])
+
+    async def _feed(self, ids: Sequence[int], rows: int) -> Tensor:
+        self._check_room(len(ids))
+        feed, self._waiting = [*self._waiting, *ids], []
+        found, _ = await self.host.submit(self, feed, rows)
+        self.set_rows(found, self.length - rows + 1)
+        return found
+
+    def _check_room(self, tokens: int) -> None:
+        if self.length + tokens > self.room:
+            raise ModelError(
+                f"{self.path}: the context of {self.host.backend.context} tokens is full",
+                hint="lower max_tokens, shorten the prompt, or use a model with a longer context",
+            )
+
+    def set_rows(self, rows: Tensor, at: int) -> None:
+        """Remembers the rows of the latest pass; the first is the distribution at length ``at``."""
+        self._rows, self._rows_at = rows, at
+
+    def _known_row(self, length: int) -> Tensor | None:
+        if self._rows is None or not 0 <= length - self._rows_at < len(self._rows):
+            return None
+        return self._rows[length - self._rows_at]
+
+    def rollback(self, length: int) -> None:
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot roll back to {length}: the session has {self.length} response tokens")
+        unfed = length + len(self.prompt_ids) - self.host.held(self.slot)
+        del self._waiting[max(0, unfed) :]
+        if unfed < 0:
+            self.host.truncate(self.slot, length + len(self.prompt_ids))
+        if self._rows is not None:
+            keep = length - self._rows_at + 1
+            self._rows = self._rows[:keep] if keep > 0 else None
+
+    async def fork(self, n: int) -> list[Session]:
+        twins: list[Session] = []
+        for _ in range(n):
+            twin = LeafSession(
+                self.host,
+                self.path,
+                self.prompt_ids,
+                self.prefix_ids,
+                self.stop_ids,
+                self.stop_strings,
+                self.meter,
+            )
+            twin.adopt(self, self.host.held(self.slot))
+            twin._waiting = list(self._waiting)
+            self.meter.keep(twin)
+            twins.append(twin)
+        return twins
+
+    def adopt(self, donor: LeafSession, tokens: int) -> None:
+        """Becomes a copy of the first ``tokens`` tokens of another session's slot."""
+        self.slot = self.host.copy(donor.slot, tokens)
+        row = donor._known_row(tokens - len(self.prompt_ids))
+        if row is not None:
+            self.set_rows(row[None], tokens - len(self.prompt_ids))
+
+    def close(self) -> None:
+        if not self.closed and self.slot >= 0:
+            row = self._known_row(self.host.held(self.slot) - len(self.prompt_ids))
+            self.host.park(self.slot, row[None].clone() if row is not None else None)
+        self.closed = True

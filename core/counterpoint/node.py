@@ -1,0 +1,230 @@
+"""Nodes: what a recipe says about one part of a model graph, and the roles a part can play.
+
+A node is a frozen pydantic model with a ``kind``; its fields are its parameters. It plays a *role* by deriving from one
+or several of :class:`LanguageModel`, :class:`Drafter`, :class:`Generator`, :class:`Verifier` and :class:`Trainer`.
+Fields that name other nodes are annotated ``Ref[Role]`` and take a node's name, a node written inline, or (in Python) a node.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar, Union, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializeAsAny,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
+
+from counterpoint.prompt import Completion, Prompt
+from counterpoint.settings import Sampling
+
+if TYPE_CHECKING:
+    from counterpoint.planning import ModelFacts, NodePlan, Resources
+    from counterpoint.running import Run
+    from counterpoint.session import Backend, DraftSession, Session
+
+
+class Node(BaseModel):
+    """Base of all nodes. A subclass gives ``kind`` a ``Literal`` type and a default, and documents its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    kind: str
+
+    adapts: ClassVar[str | None] = None
+    """Name of the ``Ref[LanguageModel]`` field through which this kind wraps a bare language model that stands where
+    this kind's role is expected (plain sampling for a Generator, say). At most one kind per role declares it."""
+
+    def references(self) -> Iterator[tuple[str, type[Node], str | Node]]:
+        """Every reference to another node: the field (``draft``, ``draft[0]``), the role it wants, and the target."""
+        for name, field in type(self).model_fields.items():
+            role = wanted_role(field)
+            if role is None:
+                continue
+            value = getattr(self, name)
+            if isinstance(value, (str, Node)):
+                yield name, role, value
+            elif isinstance(value, Mapping):
+                for key, item in value.items():
+                    yield f"{name}.{key}", role, item
+            elif isinstance(value, Sequence):
+                for index, item in enumerate(value):
+                    yield f"{name}[{index}]", role, item
+
+    def plain(self) -> dict[str, Any]:
+        """The node as plain data for a recipe: its kind, and what differs from the defaults."""
+        data = self.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+        for name, value in self:
+            if isinstance(value, Sampling):  # over other settings, one that is set says something even at its default value
+                data[name] = value.model_dump(mode="json", exclude_unset=True)
+        return {"kind": self.kind, **data}
+
+    def check(self, plan: NodePlan) -> None:
+        """Checks, before any weights load, whatever is checkable; reports through ``plan.refuse`` and ``plan.warn``."""
+
+
+class LanguageModel(Node):
+    """Role: a next-token distribution over a tokenizer's vocabulary, which opens sessions.
+
+    Logit compositions derive from this directly and implement :meth:`open`; models with weights derive from
+    :class:`LeafModel`.
+    """
+
+    @abstractmethod
+    async def open(self, prompt: Prompt, run: Run) -> Session:
+        """A session on ``prompt``, whose response is ``prompt.prefix`` so far.
+
+        Raises:
+            ModelError: the prompt does not fit the model.
+        """
+
+
+class LeafModel(LanguageModel):
+    """A language model with weights of its own, run by a backend; the engine owns its cache, batches and meters it."""
+
+    prompt_format: str | None = Field(
+        default=None,
+        description="How prompts are rendered: `chat` (the model's own template), `raw` (a plain string as it is), `roles` "
+        "([User] and [Assistant] headers, for base models), or Jinja text over `messages` and `text`. By default `chat` where "
+        "the model has a template, else `raw`.",
+    )
+    stop: tuple[str, ...] = Field(default=(), description="Strings that end this model's answers.")
+
+    @field_validator("prompt_format")
+    @classmethod
+    def _known_format(cls, value: str | None) -> str | None:
+        from counterpoint.rendering import check_format
+
+        if problem := check_format(value):
+            raise ValueError(problem)
+        return value
+
+    @abstractmethod
+    def inspect(self, resources: Resources) -> ModelFacts:
+        """What can be known without loading weights (blocking; may read files, must not use the network)."""
+
+    @abstractmethod
+    def load(self, resources: Resources) -> Backend:
+        """The loaded model (blocking; called in a worker thread, once for all nodes with the same facts' ``key``).
+
+        Raises:
+            ModelError: the model cannot be had or loaded.
+        """
+
+    async def open(self, prompt: Prompt, run: Run) -> Session:
+        """A session of the engine's own (the engine does not call this for leaf models; it is here to complete the role)."""
+        return await run.open(self, prompt)
+
+
+class Drafter(Node):
+    """Role: proposes continuation tokens for a target to verify."""
+
+    @abstractmethod
+    async def draft(self, prompt: Prompt, target: Session, run: Run) -> DraftSession:
+        """A draft session beside ``target``, a session already open on the same prompt."""
+
+
+class Generator(Node):
+    """Role: makes a completion, emitting events on the way."""
+
+    sampling: Sampling | None = Field(
+        default=None, description="Sampling settings of this node, over those of the recipe (only what is set here)."
+    )
+
+    @abstractmethod
+    async def generate(self, prompt: Prompt, run: Run) -> Completion:
+        """The response that follows ``prompt.prefix``. Every piece of text is emitted through ``run.emit``."""
+
+
+class Verifier(Node):
+    """Role: scores completions of a prompt."""
+
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Fields of the prompt that this verifier reads; ``plan`` checks that the prompt has them."""
+
+    @abstractmethod
+    async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[float]:
+        """One score per completion, higher is better; NaN abstains."""
+
+
+class Trainer(Node):
+    """Role: makes an artifact that other nodes load (``counterpoint train``)."""
+
+    @abstractmethod
+    async def train(self, run: Run) -> str:
+        """Trains, and returns the name of the artifact."""
+
+
+ROLES: tuple[type[Node], ...] = (LanguageModel, Drafter, Generator, Verifier, Trainer)
+
+
+def roles_of(kind: type[Node]) -> tuple[str, ...]:
+    """Names of the roles a kind plays."""
+    return tuple(role.__name__ for role in ROLES if issubclass(kind, role))
+
+
+RoleT = TypeVar("RoleT", bound=Node)
+
+if TYPE_CHECKING:
+    Ref: TypeAlias = Union[str, RoleT]  # noqa: UP007 (an alias over a type variable)
+else:
+
+    class Ref:
+        """``Ref[Role]``: a reference to a node that plays the role, by name or inline."""
+
+        def __class_getitem__(cls, role: type[Node]) -> Any:
+            return Annotated[str | SerializeAsAny[Node], RefTo(role)]
+
+
+class RefTo:
+    """The annotation behind ``Ref[Role]``: says which role a field wants.
+
+    Inline nodes in a recipe are built by the registry before the field is validated."""
+
+    def __init__(self, role: type[Node]) -> None:
+        self.role = role
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def validate(value: Any) -> str | Node:
+            if isinstance(value, (str, Node)):
+                return value
+            raise ValueError("expected the name of a node, or a node with a `kind`")
+
+        def serialize(value: str | Node) -> Any:
+            return value if isinstance(value, str) else value.plain()
+
+        return core_schema.no_info_plain_validator_function(
+            validate, serialization=core_schema.plain_serializer_function_ser_schema(serialize)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {
+            "anyOf": [{"type": "string"}, {"type": "object", "required": ["kind"]}],
+            "x-role": self.role.__name__,
+        }
+
+
+def wanted_role(field: FieldInfo) -> type[Node] | None:
+    """The role a field's ``Ref[Role]`` names; None for a field that refers to no node."""
+    return _wanted_role(field.annotation, field.metadata)
+
+
+def _wanted_role(annotation: Any, metadata: Sequence[Any] = ()) -> type[Node] | None:
+    for item in metadata:
+        if isinstance(item, RefTo):
+            return item.role
+    for argument in get_args(annotation):
+        if isinstance(argument, RefTo):
+            return argument.role
+        role = _wanted_role(argument)
+        if role is not None:
+            return role
+    return None

@@ -1,0 +1,100 @@
+"""The door for plugin authors: everything a plugin may use. Built-in plugins use nothing else.
+
+Importing this loads neither torch nor transformers. Helpers that work on tensors are in :mod:`counterpoint.tensors`; what
+a plugin's own tests need is in :mod:`counterpoint.testing`.
+"""
+
+from counterpoint.costs import PassCosts
+from counterpoint.draws import Drawn, Purpose, Verdict
+from counterpoint.errors import (
+    BridgeError,
+    BudgetError,
+    CounterpointError,
+    ModelError,
+    ModelNotFound,
+    PluginError,
+    RecipeError,
+    RunError,
+    Unsupported,
+)
+from counterpoint.events import (
+    Alternative,
+    CandidateFinished,
+    CandidateScored,
+    CandidateSelected,
+    Drafted,
+    Emitted,
+    Event,
+    EventBase,
+    Note,
+    Progress,
+    Switched,
+    Verified,
+)
+from counterpoint.hooks import hookimpl
+from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Ref, Trainer, Verifier
+from counterpoint.planning import ModelFacts, NodePlan, Resources
+from counterpoint.prompt import Completion, FinishReason, Message, Prompt
+from counterpoint.response import Response
+from counterpoint.running import Run
+from counterpoint.session import Backend, Draft, DraftSession, ModelShape, Rows, Session, Step, StepResult
+from counterpoint.settings import Budget, Sampling
+from counterpoint.tokenizer import IncrementalText, Tokenizer
+
+__all__ = [
+    "Alternative",
+    "Backend",
+    "BridgeError",
+    "Budget",
+    "BudgetError",
+    "CandidateFinished",
+    "CandidateScored",
+    "CandidateSelected",
+    "Completion",
+    "CounterpointError",
+    "Draft",
+    "DraftSession",
+    "Drafted",
+    "Drafter",
+    "Drawn",
+    "Emitted",
+    "Event",
+    "EventBase",
+    "FinishReason",
+    "Generator",
+    "IncrementalText",
+    "LanguageModel",
+    "LeafModel",
+    "Message",
+    "ModelError",
+    "ModelFacts",
+    "ModelNotFound",
+    "ModelShape",
+    "Node",
+    "NodePlan",
+    "Note",
+    "PassCosts",
+    "PluginError",
+    "Progress",
+    "Prompt",
+    "Purpose",
+    "RecipeError",
+    "Ref",
+    "Resources",
+    "Response",
+    "Rows",
+    "Run",
+    "RunError",
+    "Sampling",
+    "Session",
+    "Step",
+    "StepResult",
+    "Switched",
+    "Tokenizer",
+    "Trainer",
+    "Unsupported",
+    "Verdict",
+    "Verified",
+    "Verifier",
+    "hookimpl",
+]

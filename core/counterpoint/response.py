@@ -1,0 +1,120 @@
+"""A response as it grows: text, stop conditions and events, the same for every generator that draws tokens."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from counterpoint.events import Alternative, Emitted
+from counterpoint.prompt import Completion, FinishReason
+from counterpoint.settings import Sampling
+from counterpoint.tokenizer import IncrementalText
+
+if TYPE_CHECKING:
+    from counterpoint.running import Run
+    from counterpoint.session import Session
+
+
+@dataclass(frozen=True)
+class _Token:
+    id: int
+    proposer: str
+    decider: str
+    logprob: float | None
+    alternatives: tuple[tuple[int, float], ...]
+
+
+class Response:
+    """Collects a generator's tokens, emits their text as soon as it is final, and knows when to stop."""
+
+    def __init__(self, run: Run, session: Session, sampling: Sampling) -> None:
+        self._run = run
+        self._session = session
+        self._tokenizer = session.tokenizer
+        self._stop_ids = frozenset() if sampling.ignore_stop else session.stop_ids
+        stops = () if sampling.ignore_stop else (*sampling.stop, *session.stop_strings)
+        self._text = IncrementalText(session.tokenizer, stops)
+        self._waiting: list[_Token] = []  # tokens whose text is not final yet
+        self.limit = min(sampling.max_tokens, session.room - len(session.prefix_ids))
+        """Most tokens this response may have."""
+        self.ids: list[int] = []
+        """Tokens so far, without the prefix."""
+        self.history: list[int] = list(session.prefix_ids)
+        """All response tokens, the prefix included: what a session holds."""
+        self.finish_reason: FinishReason | None = "length" if self.limit <= 0 else None
+        """Why it ended; None while it goes on."""
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still come."""
+        return self.limit - len(self.ids)
+
+    def add(
+        self,
+        token_id: int,
+        *,
+        proposer: str,
+        decider: str,
+        logprob: float | None = None,
+        alternatives: Sequence[tuple[int, float]] = (),
+    ) -> bool:
+        """Adds one token.
+
+        Args:
+            token_id: the token.
+            proposer: path of the node that proposed it.
+            decider: path of the node that let it stand.
+            logprob: its log-probability under the decider.
+            alternatives: the most probable tokens in its place.
+
+        Returns:
+            Whether the response goes on.
+        """
+        assert self.finish_reason is None, "a finished response takes no more tokens"
+        self.ids.append(token_id)
+        self.history.append(token_id)
+        self._waiting.append(_Token(token_id, proposer, decider, logprob, tuple(alternatives)))
+        if token_id in self._stop_ids:
+            self.finish_reason = "stop"
+        elif text := self._text.push(token_id):
+            self._emit(text)
+        if self._text.stopped:
+            self.finish_reason = "stop"
+        elif self.finish_reason is None and len(self.ids) >= self.limit:
+            self.finish_reason = "length"
+        return self.finish_reason is None
+
+    def finish(self) -> Completion:
+        """Emits what is left and returns the completion."""
+        text = self._text.finish()
+        if text or self._waiting:
+            self._emit(text)
+        if self._text.stopped:  # the end of a character held back may complete a stop string
+            self.finish_reason = "stop"
+        return self._run.completion(self.finish_reason or "length", self._tokenizer)
+
+    def _emit(self, text: str) -> None:
+        """Emits the waiting tokens; where they have several proposers, the text goes with the last, which completed it."""
+        tokens, self._waiting = self._waiting, []
+        groups = [list(group) for _, group in itertools.groupby(tokens, key=lambda token: (token.proposer, token.decider))]
+        for group in groups[:-1]:
+            self._run.emit(self._emitted("", group))
+        self._run.emit(self._emitted(text, groups[-1] if groups else []))
+
+    def _emitted(self, text: str, tokens: list[_Token]) -> Emitted:
+        values = [round(token.logprob, 5) for token in tokens if token.logprob is not None]
+        alternatives = [
+            tuple(Alternative(id=i, text=self._tokenizer.token(i), logprob=round(value, 5)) for i, value in token.alternatives)
+            for token in tokens
+            if token.alternatives
+        ]
+        return Emitted(
+            text=text,
+            ids=tuple(token.id for token in tokens),
+            proposer=tokens[0].proposer if tokens else "",
+            decider=tokens[0].decider if tokens else "",
+            logprobs={tokens[0].decider: tuple(values)} if tokens and len(values) == len(tokens) else {},
+            alternatives=tuple(alternatives),
+        )

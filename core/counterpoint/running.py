@@ -1,0 +1,473 @@
+"""All a node may touch while it works: one :class:`Run` per call of a node.
+
+Nodes never call one another directly; they ask their run, so that the engine meters, stamps and stops everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from counterpoint.costs import PassCosts, flop_costs, total_costs
+from counterpoint.draws import Drawn, DrawRequest, Purpose, Verdict, draw_key
+from counterpoint.errors import RunError
+from counterpoint.events import BudgetSpent as BudgetSpentEvent
+from counterpoint.events import Emitted, Event, EventBase, Forward, NodeFinished, NodeStarted
+from counterpoint.inputs import merge_sampling
+from counterpoint.ledger import BudgetMeter, BudgetSpent
+from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Verifier
+from counterpoint.prompt import Completion, FinishReason, Prompt
+from counterpoint.settings import Budget, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from counterpoint.engine import Engine
+    from counterpoint.graph import Graph
+    from counterpoint.host import ModelHost, PassShare
+    from counterpoint.recipe import Recipe
+    from counterpoint.session import Draft, DraftSession, Session
+    from counterpoint.tokenizer import Tokenizer
+
+T = TypeVar("T")
+
+
+class RunState:
+    """What all spans of one run share."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        recipe: Recipe,
+        graph: Graph,
+        prompt: Prompt,
+        *,
+        seed: int,
+        row: int,
+        deliver: Callable[[Event], None],
+    ) -> None:
+        self.engine = engine
+        self.recipe = recipe
+        self.graph = graph
+        self.prompt = prompt
+        self.seed = seed
+        self.row = row
+        self.hosts: dict[str, ModelHost] = {}
+        self._deliver = deliver
+        self._started = time.perf_counter()
+        self._seq = 0
+        self._spans = 0
+
+    def new_span(self) -> int:
+        """The number of the next span; 0 is the run itself."""
+        self._spans += 1
+        return self._spans
+
+    def emit(self, event: EventBase, span: int, parent: int | None, node: str) -> None:
+        """Stamps an event and hands it on."""
+        stamp = {
+            "seq": self._seq,
+            "t": round(time.perf_counter() - self._started, 6),
+            "span": span,
+            "parent": parent,
+            "node": event.node or node,
+        }
+        self._seq += 1
+        self._deliver(event.model_copy(update=stamp))  # type: ignore[arg-type]
+
+
+class Run:
+    """One node's call within a run.
+
+    Attributes:
+        path: path of the node.
+        sampling: the sampling settings in force.
+        seed: the run's seed.
+        row: which of several samples of the same prompt this is.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        path: str,
+        *,
+        indices: tuple[int, ...] = (),
+        parent: Run | None = None,
+        sampling: Sampling | None = None,
+        meters: tuple[BudgetMeter, ...] = (),
+        relay: Run | None = None,
+    ) -> None:
+        self._state = state
+        self.path = path
+        self._indices = indices
+        self._parent = parent
+        self.sampling = sampling or state.recipe.sampling
+        self._meters = meters
+        self._relay = relay
+        self._children = 0
+        self._span = state.new_span()
+        self._sessions: list[Session | DraftSession] = []
+        self._text: list[str] = []
+        self._ids: list[int] = []
+        self._generated = 0
+        self._counts_for = self
+
+    @classmethod
+    def root(cls, state: RunState, budget: Budget | None) -> Run:
+        """The span of the recipe's output node."""
+        return cls(state, state.graph.output, meters=(BudgetMeter(budget),) if budget else ())
+
+    async def answer(self, node: Generator, prompt: Prompt) -> Completion:
+        """Runs the output node (the engine's part)."""
+        return await self._call("Generator", node, lambda: node.generate(_public(prompt), self), bool(self._meters))
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self._state.seed
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that runs."""
+        return self._state.recipe
+
+    @property
+    def root_prompt(self) -> Prompt:
+        """The prompt the run was started with."""
+        return self._state.prompt
+
+    @property
+    def hosts(self) -> dict[str, ModelHost]:
+        """Loaded models by the path of their node (the engine's)."""
+        return self._state.hosts
+
+    @property
+    def row(self) -> int:
+        """Which of several samples of the same prompt this is."""
+        return self._state.row
+
+    def path_of(self, reference: str | Node) -> str:
+        """The path of a node referred to by one of this node's fields."""
+        return self._state.graph.path_of(reference)
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    def emit(self, event: EventBase) -> None:
+        """Adds an event to the trace; the engine stamps it."""
+        if isinstance(event, Emitted):
+            self._text.append(event.text)
+            self._ids.extend(event.ids)
+            if self._relay is not None:
+                self._relay.emit(event)
+        self._state.emit(event, self._span, self._parent._span if self._parent else 0, self.path)
+
+    def completion(self, finish_reason: FinishReason, tokenizer: Tokenizer | None = None) -> Completion:
+        """What has been emitted so far, as a completion."""
+        return Completion(
+            text="".join(self._text),
+            ids=tuple(self._ids),
+            tokenizer=tokenizer.fingerprint if tokenizer else "",
+            finish_reason=finish_reason,
+        )
+
+    # --- calls of other nodes ---------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        child: str | Generator | LanguageModel | Node,
+        prompt: Prompt,
+        *,
+        budget: Budget | None = None,
+        sampling: Sampling | None = None,
+        relay: bool = False,
+    ) -> Coroutine[Any, Any, Completion]:
+        """A completion by another node.
+
+        Args:
+            child: the field that refers to it; a language model samples plainly.
+            prompt: what it is to answer, and from what prefix.
+            budget: an allowance for the call; when it is spent, what has been made so far is returned.
+            sampling: settings in force below, instead of this node's own.
+            relay: whether the child's text is also emitted as this node's own.
+        """
+        path, node = self._state.graph.target(child, Generator)
+        assert isinstance(node, Generator)
+        settings = sampling or merge_sampling(self.sampling, node.sampling, path)
+        run = self._child(path, budget, settings, self if relay else None)
+        return run._call("Generator", node, lambda: node.generate(_public(prompt), run), budget is not None)
+
+    async def verify(self, verifier: str | Verifier, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
+        """Scores of completions; the verifier sees the prompt's fields it requires."""
+        path, node = self._state.graph.target(verifier, Verifier)
+        assert isinstance(node, Verifier)
+        fields = {name: value for name, value in self._state.prompt.fields.items() if name in node.requires}
+        seen = prompt.model_copy(update={"fields": fields})
+        run = self._child(path, None, None, None)
+        run.emit(NodeStarted(kind=node.kind, role="Verifier"))
+        reason = "failed"
+        try:
+            scores = await node.verify(seen, completions, run)
+            reason = ""
+        except BudgetSpent:
+            reason = "budget"
+            raise
+        except asyncio.CancelledError:
+            reason = "cancelled"
+            raise
+        finally:
+            run._close()
+            run._finished(reason)
+        if len(scores) != len(completions):
+            raise RunError(
+                f"{path}: scored {len(scores)} completions of {len(completions)}", hint="this is a bug of its plugin"
+            )
+        return scores
+
+    async def open(self, model: str | LanguageModel | Node, prompt: Prompt) -> Session:
+        """A session on ``prompt`` (and its prefix); the longest known beginning is not computed again.
+
+        Raises:
+            ModelError: the model cannot be loaded, or the prompt does not fit it.
+        """
+        path, node = self._state.graph.target(model, LanguageModel)
+        if isinstance(node, LeafModel):
+            session = await self._state.engine.open_leaf(path, node, prompt, self)
+        else:
+            assert isinstance(node, LanguageModel)
+            session = await node.open(_public(prompt), self._part(path, node, "LanguageModel"))
+        self._sessions.append(session)
+        return session
+
+    async def draft(self, drafter: str | Drafter | LanguageModel | Node, prompt: Prompt, target: Session) -> DraftSession:
+        """A draft session beside ``target``; it draws with this node's noise, so that draft and target agree often."""
+        path, node = self._state.graph.target(drafter, Drafter)
+        assert isinstance(node, Drafter)
+        session = await node.draft(_public(prompt), target, self._part(path, node, "Drafter"))
+        self._sessions.append(session)
+        return session
+
+    async def gather(self, *calls: Awaitable[T]) -> list[T]:
+        """Several calls at once, sharing passes; if one fails, the others are stopped."""
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def thread(self, function: Callable[..., T], *args: Any) -> T:
+        """Runs blocking work (a subprocess, a file) off the engine's thread; passes go on meanwhile."""
+        return await asyncio.to_thread(function, *args)
+
+    # --- costs ------------------------------------------------------------------------------------------------------
+
+    def leaf_of(self, reference: str | Node) -> str | None:
+        """Path of the leaf model behind a reference (through a drafter that wraps one); None when there is none."""
+        graph = self._state.graph
+        path = graph.path_of(reference)
+        node = graph.nodes[path]
+        if isinstance(node, LeafModel):
+            return path
+        if node.adapts is not None:
+            return self.leaf_of(getattr(node, node.adapts))
+        return None
+
+    async def pass_costs(self, reference: str | Node, *, measured: bool = True) -> PassCosts:
+        """What passes of a model cost: in seconds, from this machine's calibration, or counted in FLOPs.
+
+        A composition costs what its leaf models cost together. The models must have been opened in this run.
+        """
+        graph = self._state.graph
+        path = self.leaf_of(reference) or graph.path_of(reference)
+        hosts = [self._state.hosts[leaf] for leaf in graph.leaves(path) if leaf in self._state.hosts]
+        costs = [
+            await self._state.engine.pool.pass_costs(host) if measured else flop_costs(host.backend.shape) for host in hosts
+        ]
+        return total_costs(costs, "seconds" if measured else "flops")
+
+    def rows_in_flight(self, reference: str | Node) -> int:
+        """Sessions open on the leaf model behind a reference, in all runs: how many rows may share its passes."""
+        path = self.leaf_of(reference)
+        return max(1, self._state.hosts[path].slots) if path in self._state.hosts else 1
+
+    def _part(self, path: str, node: Node, role: str) -> Run:
+        """The run of a node that works as a part of this one: it draws with this node's noise, and ends with it."""
+        run = Run(self._state, path, indices=self._indices, parent=self, sampling=self.sampling, meters=self._meters)
+        run._sessions = self._sessions  # what it opens is closed with this call, even if it fails half-way
+        run._counts_for = self._counts_for
+        run.emit(NodeStarted(kind=node.kind, role=role))
+        return run
+
+    def _child(self, path: str, budget: Budget | None, sampling: Sampling | None, relay: Run | None) -> Run:
+        index = self._children
+        self._children += 1
+        meters = (*self._meters, BudgetMeter(budget)) if budget else self._meters
+        return Run(
+            self._state,
+            path,
+            indices=(*self._indices, index),
+            parent=self,
+            sampling=sampling or self.sampling,
+            meters=meters,
+            relay=relay,
+        )
+
+    async def _call(self, role: str, node: Node, call: Callable[[], Awaitable[Completion]], own_budget: bool) -> Completion:
+        """Runs the node of this span between its events; a spent budget of its own makes a partial completion."""
+        self.emit(NodeStarted(kind=node.kind, role=role))
+        try:
+            completion = await call()
+        except BudgetSpent as spent:
+            event = BudgetSpentEvent(unit=spent.unit, limit=spent.limit, spent=spent.spent, needed=spent.needed)
+            if not own_budget or spent.meter is not self._meters[-1]:
+                self._finished("budget")
+                raise
+            self.emit(event)
+            completion = self.completion("budget")
+        except asyncio.CancelledError:
+            self._finished("cancelled")
+            raise
+        except Exception:
+            self._finished("failed")
+            raise
+        finally:
+            self._close()
+        if not isinstance(completion, Completion):
+            self._finished("failed")
+            raise RunError(
+                f"{self.path}: returned {completion!r} instead of a completion",
+                hint=f"this is a bug of the plugin that brings '{node.kind}'",
+            )
+        if completion.text != "".join(self._text):
+            self._finished("failed")
+            raise RunError(
+                f"{self.path}: the completion is not the text it emitted",
+                hint=f"this is a bug of the plugin that brings '{node.kind}': emit every piece of text",
+            )
+        self._finished(completion.finish_reason)
+        return completion
+
+    def _finished(self, reason: str) -> None:
+        self.emit(NodeFinished(finish_reason=reason, tokens=len(self._ids), generated=self._generated))
+
+    def _close(self) -> None:
+        for session in reversed(self._sessions):
+            session.close()
+        self._sessions.clear()
+
+    # --- draws ------------------------------------------------------------------------------------------------------
+
+    def keys(self, position: int, count: int, purpose: Purpose) -> list[int]:
+        """Keys of draws at consecutive response positions."""
+        state = self._state
+        return [draw_key(state.seed, self._indices, state.row, position + i, purpose) for i in range(count)]
+
+    async def draw(
+        self,
+        rows: Tensor,
+        session: Session,
+        response: Sequence[int],
+        following: Sequence[int] = (),
+        *,
+        purpose: Purpose = "sample",
+        new: int | None = None,
+    ) -> Drawn:
+        """Draws a token from each of ``rows`` under the sampling settings in force.
+
+        Args:
+            rows: ``[n, vocabulary]`` or ``[vocabulary]``; row i is the distribution after ``response + following[:i]``.
+            session: whose rows they are (its prompt counts for the repetition penalty, its stop tokens for min_tokens).
+            response: response tokens before the first row, the prefix included.
+            following: the tokens after each row, when there are several.
+            purpose: what the draw is for; equal positions and purposes have equal noise.
+            new: how many of the tokens are counted as generated; by default all.
+        """
+        request = self._request(rows, session, response, following, purpose)
+        result = await self._draw(request, len(request.keys) if new is None else new)
+        assert isinstance(result, Drawn)
+        return result
+
+    async def verify_draft(self, rows: Tensor, session: Session, response: Sequence[int], draft: Draft) -> Verdict:
+        """Rejection sampling of a draft against the target's ``rows`` (one more than there are draft tokens).
+
+        The lossless rule of speculative sampling (arXiv 2302.01318, 2211.17192): the tokens that result are distributed as
+        if drawn from the target.
+        """
+        request = self._request(rows, session, response, draft.ids, "residual")
+        request.draft_ids = draft.ids
+        request.draft_logits = draft.logits
+        request.accept_keys = self.keys(len(response), len(request.keys), "accept")
+        result = await self._draw(request, 1)
+        assert isinstance(result, Verdict)
+        return result
+
+    def _request(
+        self, rows: Tensor, session: Session, response: Sequence[int], following: Sequence[int], purpose: Purpose
+    ) -> DrawRequest:
+        sampling = self.sampling
+        rows = rows if rows.dim() == 2 else rows[None]
+        count = rows.shape[0]
+        request = DrawRequest(rows, sampling, self.keys(len(response), count, purpose))
+        if sampling.repetition_penalty != 1.0:
+            before = [*session.prompt_ids, *response]
+            request.seen = [[*before, *following[:i]] for i in range(count)]
+        short = sampling.min_tokens + len(session.prefix_ids) - len(response)
+        if sampling.ignore_stop or short > 0:
+            request.forbidden = tuple(sorted(session.stop_ids))
+            request.forbidden_rows = count if sampling.ignore_stop else min(count, short)
+        request.alternatives = 5 if self._state.recipe.record == "full" else 0
+        return request
+
+    async def _draw(self, request: DrawRequest, new: int) -> Drawn | Verdict:
+        for meter in self._meters:
+            meter.admit(tokens=new)
+        self.count_tokens(new)  # before the draw, for others may draw at the same time
+        try:
+            return await self._state.engine.draws.submit(request)
+        except BaseException:
+            self.count_tokens(-new)
+            raise
+
+    def count_tokens(self, tokens: int) -> None:
+        """Counts tokens as generated that no draw has counted: those a look-up proposed and the target let stand."""
+        self._counts_for._generated += tokens
+        for meter in self._meters:
+            meter.tokens += tokens
+
+    @property
+    def tokens_left(self) -> float:
+        """Tokens that the budgets in force still allow to be generated; infinite where none limits them."""
+        limited = [meter for meter in self._meters if meter.budget.tokens is not None]
+        return min((meter.budget.tokens - meter.tokens for meter in limited if meter.budget.tokens), default=math.inf)
+
+    # --- metering (called by the engine) -----------------------------------------------------------------------------
+
+    def admit(self, flops: float, seconds: float) -> None:
+        """Raises BudgetSpent when a pass does not fit a budget in force."""
+        for meter in self._meters:
+            meter.admit(flops=flops, seconds=seconds)
+
+    def reserve(self, flops: float) -> None:
+        """Counts a pass under way."""
+        for meter in self._meters:
+            meter.reserved_flops += flops
+
+    def keep(self, session: Session) -> None:
+        """Closes a session (a fork, say) when this call ends."""
+        self._sessions.append(session)
+
+    def charge(self, path: str, share: PassShare) -> None:
+        """Records a pass."""
+        for meter in self._meters:
+            meter.flops += share.flops
+        self.emit(Forward(node=path, **vars(share)))
+
+
+def _public(prompt: Prompt) -> Prompt:
+    """A prompt as generators see it: the fields are for verifiers only."""
+    return prompt.model_copy(update={"fields": {}}) if prompt.fields else prompt

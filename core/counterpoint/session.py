@@ -1,0 +1,214 @@
+"""Sessions and what stands under them: one row of one model, or of a composition of models.
+
+Laws, shipped as assertions in :mod:`counterpoint.testing`: extend-then-rollback equals never-extended; chunked equals one-shot;
+forked and batched equal separate.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from counterpoint.draws import Purpose
+from counterpoint.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from counterpoint.costs import PassCosts
+
+Rows = Literal["all", "last", "none"] | int
+"""Which rows of logits a call wants: after every new token, the last, none, or the last so many."""
+
+
+def row_count(rows: Rows, tokens: int) -> int:
+    """How many rows ``rows`` asks of a call with so many tokens."""
+    if isinstance(rows, int):
+        return min(rows, tokens)
+    return {"all": tokens, "last": min(1, tokens), "none": 0}[rows]
+
+
+class Session(ABC):
+    """One row: a prompt and a response that can grow and shrink. Positions count response tokens in the session's vocabulary."""
+
+    tokenizer: Tokenizer
+    path: str
+    """Path of the node that opened it."""
+    prompt_ids: tuple[int, ...]
+    """The rendered prompt; repetition penalties and look-ups read it."""
+    prefix_ids: tuple[int, ...]
+    """The response the session was opened with (the prompt's ``prefix``)."""
+    stop_ids: frozenset[int]
+    """End-of-turn tokens."""
+    stop_strings: tuple[str, ...]
+    """Stop strings of the model."""
+    room: int
+    """Most response tokens that fit the context."""
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """Response tokens so far."""
+
+    @abstractmethod
+    async def logits(self) -> Tensor:
+        """The distribution of the next token: ``[vocabulary]``, float32, unnormalised, −inf beyond the tokenizer."""
+
+    @abstractmethod
+    async def extend(self, ids: Sequence[int], rows: Rows = "last") -> Tensor:
+        """Adds tokens; returns ``[n, vocabulary]`` float32 rows, each the distribution *after* one of the last n tokens.
+
+        With ``rows="none"`` nothing is computed until it is needed.
+
+        Raises:
+            ModelError: the context is full.
+            BudgetSpent: the pass would exceed a budget (caught where the budget was set).
+        """
+
+    @abstractmethod
+    async def score(self, ids: Sequence[int]) -> Tensor:
+        """Adds tokens; returns their log-probabilities (natural log, untempered), ``[len(ids)]`` float32."""
+
+    @abstractmethod
+    def rollback(self, length: int) -> None:
+        """Drops response tokens beyond ``length`` (absolute; a length already reached changes nothing).
+
+        Raises:
+            ValueError: ``length`` is negative or beyond the present one.
+        """
+
+    @abstractmethod
+    async def fork(self, n: int) -> list[Session]:
+        """``n`` sessions equal to this one, which goes on unchanged."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives the row back; a second call changes nothing."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Tokens proposed to a target.
+
+    ``logits`` are the rows the tokens were drawn from (``[len(ids), vocabulary]``, untempered), or None for a point mass:
+    tokens taken by look-up or argmax. ``confidence`` holds the proposer's estimate, from 0 to 1, that each token
+    is right: its probability, or whatever serves a look-up.
+    """
+
+    ids: tuple[int, ...] = ()
+    logits: Tensor | None = field(default=None, compare=False)
+    confidence: tuple[float, ...] = ()
+
+
+class DraftSession(ABC):
+    """A drafter at work beside one target session, in the target's vocabulary."""
+
+    path: str
+    """Path of the drafter's node: the proposer of its tokens."""
+
+    @abstractmethod
+    async def propose(
+        self,
+        response: Sequence[int],
+        limit: int,
+        proceed: Callable[[float], bool],
+        purpose: Purpose = "sample",
+    ) -> Draft:
+        """At most ``limit`` tokens to follow ``response`` (all response tokens that stand, the prefix included).
+
+        Args:
+            response: what has been accepted; tokens proposed earlier and not in it were rejected.
+            limit: most tokens to propose, at least 1.
+            proceed: asked after each token with its confidence whether another one is worth its cost;
+                drafters that propose for free need not ask.
+            purpose: what its draws are for. With ``"sample"`` they share the target's noise, so that they agree often; with any
+                other purpose they are independent of it, as rejection sampling needs, and ``Draft.logits`` must be given unless
+                the draft is a point mass.
+        """
+
+    def close(self) -> None:
+        """Gives back what it holds; a second call changes nothing."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What the cost of a pass depends on."""
+
+    parameters: int
+    """Weights in matrix multiplications, embeddings and the output head left out."""
+    layers: int
+    heads: int
+    head_dim: int
+    hidden: int
+    vocabulary: int
+    kv_bytes: int
+    """Bytes of KV cache per token."""
+
+    def flops(self, tokens: int, context: int, logits_rows: int) -> float:
+        """FLOPs as executed: 2·parameters·tokens + 4·layers·heads·head_dim·Σcontext + 2·hidden·vocabulary·rows."""
+        return (
+            2.0 * self.parameters * tokens
+            + 4.0 * self.layers * self.heads * self.head_dim * context
+            + 2.0 * self.hidden * self.vocabulary * logits_rows
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row's part of a ragged pass: feed ``ids`` to ``slot`` and return the last ``rows`` rows of logits."""
+
+    slot: int
+    ids: Sequence[int]
+    rows: int
+    score: bool = False
+    """Instead of all rows: the log-probabilities of ``ids[1:]``, and the last row."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """``rows``: ``[n, vocabulary]`` float32; ``logprobs``: ``[len(ids) - 1]`` float32 for a scoring step."""
+
+    rows: Tensor
+    logprobs: Tensor | None = None
+
+
+class Backend(ABC):
+    """A loaded model with a cache of slots, one length per slot. Called from one thread only."""
+
+    tokenizer: Tokenizer
+    shape: ModelShape
+    context: int
+    """Most tokens a slot holds."""
+    stop_ids: frozenset[int]
+
+    @abstractmethod
+    def new_slot(self) -> int:
+        """An empty slot."""
+
+    @abstractmethod
+    def forward(self, steps: Sequence[Step]) -> list[StepResult]:
+        """One ragged pass over distinct slots."""
+
+    @abstractmethod
+    def truncate(self, slot: int, length: int) -> None:
+        """Drops what the slot holds beyond ``length`` tokens (prompt included)."""
+
+    @abstractmethod
+    def copy(self, slot: int, length: int) -> int:
+        """A new slot holding the first ``length`` tokens of this one."""
+
+    @abstractmethod
+    def free(self, slot: int) -> None:
+        """Gives a slot back."""
+
+    def pass_costs(self) -> PassCosts | None:
+        """What passes cost, where that is known without timing them; None has them timed when somebody asks."""
+        return None
+
+    def synchronize(self) -> None:
+        """Waits until the device has finished, so that a pass can be timed; a no-op where passes block."""
+
+    def close(self) -> None:
+        """Frees the weights and the cache."""
