@@ -1,0 +1,102 @@
+"""A transformers model as a backend of slots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from counterpoint.plugin import Backend, ModelShape, Step, StepResult
+from counterpoint_plugins.huggingface.attention import SlotCache
+from counterpoint_plugins.huggingface.tokenizer import HuggingFaceTokenizer
+
+
+class HuggingFaceBackend(Backend):
+    """Ragged passes of a causal language model over a cache of slots."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: HuggingFaceTokenizer,
+        shape: ModelShape,
+        *,
+        context: int,
+        stop_ids: frozenset[int],
+        kernel: str,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.shape = shape
+        self.context = context
+        self.stop_ids = stop_ids
+        self._kernel = kernel
+        self._cache = SlotCache()
+        embeddings = model.get_input_embeddings().weight
+        assert isinstance(embeddings, Tensor)
+        self._device = embeddings.device
+
+    def new_slot(self) -> int:
+        return self._cache.new()
+
+    def truncate(self, slot: int, length: int) -> None:
+        self._cache.lengths[slot] = min(length, self._cache.lengths[slot])
+
+    @torch.inference_mode()
+    def copy(self, slot: int, length: int) -> int:
+        return self._cache.copy(slot, length)
+
+    def free(self, slot: int) -> None:
+        self._cache.free(slot)
+
+    @torch.inference_mode()
+    def forward(self, steps: Sequence[Step]) -> list[StepResult]:
+        rows = [(step.slot, len(step.ids)) for step in steps]
+        slot_pass, positions = self._cache.plan(rows, self._kernel, self._device)
+        ids: list[int] = []
+        wanted: list[int] = []
+        for step in steps:
+            ids.extend(step.ids)
+            count = len(step.ids) if step.score else step.rows
+            wanted.extend(range(len(ids) - count, len(ids)))
+        output = self.model(
+            input_ids=torch.tensor([ids], device=self._device),
+            position_ids=positions,
+            use_cache=False,
+            logits_to_keep=torch.tensor(wanted, dtype=torch.long, device=self._device),
+            slot_pass=slot_pass,
+        )
+        for slot, count in rows:
+            self._cache.lengths[slot] += count
+        return self._split(steps, output.logits[0])
+
+    def _split(self, steps: Sequence[Step], logits: Tensor) -> list[StepResult]:
+        known = self.tokenizer.size
+        if logits.shape[-1] > known:
+            logits = logits[:, :known]  # ids beyond the tokenizer are padding of the weights
+        logits = logits.float()
+        results = []
+        start = 0
+        for step in steps:
+            count = len(step.ids) if step.score else step.rows
+            rows = logits[start : start + count]
+            start += count
+            if step.score:
+                following = torch.tensor(step.ids[1:], dtype=torch.long, device=rows.device)
+                before = rows[:-1]
+                logprobs = before.gather(-1, following[:, None])[:, 0] - before.logsumexp(dim=-1)
+                results.append(StepResult(rows[-1:].clone(), logprobs))
+            else:
+                results.append(StepResult(rows))
+        return results
+
+    def synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def close(self) -> None:
+        self._cache.clear()
+        del self.model
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -1,0 +1,237 @@
+"""Finds, checks and loads models of transformers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedConfig
+from transformers.utils import logging
+
+from counterpoint.plugin import CounterpointError, ModelError, ModelFacts, ModelShape, Resources, Unsupported
+from counterpoint_plugins.huggingface.attention import NAME
+from counterpoint_plugins.huggingface.backend import HuggingFaceBackend
+from counterpoint_plugins.huggingface.tokenizer import HuggingFaceTokenizer
+
+if TYPE_CHECKING:
+    from counterpoint_plugins.huggingface import HuggingFaceModel
+
+_CACHEABLE_LAYERS = {"full_attention", "sliding_attention"}
+
+
+def inspect(node: HuggingFaceModel, resources: Resources) -> ModelFacts:
+    """What the files say, without weights; only the download when they are not here."""
+    device = _device(node)
+    found = resources.store.locate(node.source)
+    identity = found.key if found is not None else node.source
+    key = "|".join([identity, node.dtype, node.device, str(node.quantization), node.adapter or ""])
+    if found is None or found.directory is None:
+        size = resources.store.download_size(node.source)
+        return ModelFacts(key, node.source, download_bytes=size or 0, device=device, dtype=node.dtype)
+    config, shape, weights = _describe(found.directory)
+    tokenizer = _tokenizer(found.directory)
+    return ModelFacts(
+        key,
+        node.source,
+        weight_bytes=weights * _dtype(node, config).itemsize,
+        shape=_with_cache_bytes(shape, config, _dtype(node, config)),
+        context=_context(config),
+        has_chat_template=tokenizer.has_chat_template,
+        tokenizer=tokenizer,
+        device=device,
+        dtype=str(_dtype(node, config)).removeprefix("torch."),
+    )
+
+
+def load(node: HuggingFaceModel, resources: Resources) -> HuggingFaceBackend:
+    """The model in memory.
+
+    Raises:
+        ModelError: it cannot be found, fetched, read, or does not fit.
+    """
+    files = resources.store.ensure(
+        node.source, formats=("safetensors",), progress=resources.progress, offline=resources.offline
+    )
+    assert files.directory is not None
+    config, shape, _ = _describe(files.directory)
+    dtype = _dtype(node, config)
+    device = _device(node)
+    options: dict[str, Any] = {"device_map": "auto" if device == "balanced" else device}
+    if node.quantization:
+        options["quantization_config"] = _quantization(node.quantization)
+    try:
+        with _no_progress_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                files.directory,
+                dtype=dtype,
+                attn_implementation=NAME,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                # the system may drop pages of a mapped file at any time, and a pass would then wait for the disk
+                disable_mmap=True,
+                **options,
+            )
+    except CounterpointError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"cannot load {node.source}: {type(error).__name__}: {error}",
+            hint=f"`counterpoint models verify {node.source}` checks the files",
+        ) from error
+    if node.adapter:
+        model = _adapted(model, node.adapter, resources)
+    model.eval()
+    tokenizer = _tokenizer(files.directory)
+    return HuggingFaceBackend(
+        model,
+        tokenizer,
+        _with_cache_bytes(shape, config, dtype),
+        context=_context(config),
+        stop_ids=_stop_ids(files.directory, tokenizer),
+        kernel=node.attention,
+    )
+
+
+@contextlib.contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Progress is an event here; transformers' bars would be drawn over the screen of whoever shows it."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@lru_cache(maxsize=32)
+def _describe(directory: Path) -> tuple[PreTrainedConfig, ModelShape, int]:
+    """The text model's config, its shape, and its number of weights, from a model without storage."""
+    try:
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise Unsupported(
+            f"{directory}: transformers does not know this architecture ({error})",
+            hint="a newer transformers may; remote code of model repositories is never run",
+        ) from error
+    text = config.get_text_config()
+    layers = set(getattr(text, "layer_types", None) or ["full_attention"])
+    if not layers <= _CACHEABLE_LAYERS or getattr(text, "num_kv_shared_layers", None):
+        raise Unsupported(
+            f"{directory}: layers of type {', '.join(sorted(layers - _CACHEABLE_LAYERS)) or 'shared cache'} "
+            "cannot be rolled back by this backend",
+            hint="use a model with full or sliding-window attention throughout",
+        )
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
+    except (ValueError, KeyError) as error:
+        raise Unsupported(f"{directory}: not a causal language model this backend can run ({error})") from error
+    head = model.get_output_embeddings()
+    matrices = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear) and module is not head)
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    shape = ModelShape(
+        parameters=matrices,
+        layers=text.num_hidden_layers,
+        heads=text.num_attention_heads,
+        head_dim=head_dim,
+        hidden=text.hidden_size,
+        vocabulary=text.vocab_size,
+        kv_bytes=0,
+    )
+    return text, shape, sum(parameter.numel() for parameter in model.parameters())
+
+
+def _with_cache_bytes(shape: ModelShape, config: PreTrainedConfig, dtype: torch.dtype) -> ModelShape:
+    from dataclasses import replace
+
+    kv_heads = getattr(config, "num_key_value_heads", None) or shape.heads
+    return replace(shape, kv_bytes=2 * shape.layers * kv_heads * shape.head_dim * dtype.itemsize)
+
+
+@lru_cache(maxsize=32)
+def _tokenizer(directory: Path) -> HuggingFaceTokenizer:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"{directory}: cannot load its tokenizer: {error}", hint="the folder needs a tokenizer.json"
+        ) from error
+    return HuggingFaceTokenizer(tokenizer)
+
+
+def _dtype(node: HuggingFaceModel, config: PreTrainedConfig) -> torch.dtype:
+    if node.dtype == "auto":
+        return getattr(config, "dtype", None) or torch.float32
+    dtype = getattr(torch, node.dtype)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def _device(node: HuggingFaceModel) -> str:
+    if node.device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    if node.device.startswith("cuda") and not torch.cuda.is_available():
+        raise Unsupported(
+            f"{node.source}: device '{node.device}' was asked for, but there is no CUDA GPU", hint="use `device: auto`"
+        )
+    return node.device
+
+
+def _context(config: PreTrainedConfig) -> int:
+    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+
+
+def _stop_ids(directory: Path, tokenizer: HuggingFaceTokenizer) -> frozenset[int]:
+    found: set[int] = set()
+    if (directory / "generation_config.json").is_file():
+        eos = GenerationConfig.from_pretrained(directory, local_files_only=True).eos_token_id
+        found.update(eos if isinstance(eos, list) else [eos] if eos is not None else [])
+    if tokenizer.eos_id is not None:
+        found.add(tokenizer.eos_id)
+    return frozenset(found)
+
+
+def _quantization(settings: dict[str, Any]) -> Any:
+    import transformers
+
+    options = dict(settings)
+    method = str(options.pop("method", "bitsandbytes"))
+    classes = {
+        name.removesuffix("Config").lower(): name
+        for name in dir(transformers)
+        if name.endswith("Config")
+        and ("Quant" in name or name in {"BitsAndBytesConfig", "TorchAoConfig", "GPTQConfig", "AwqConfig"})
+    }
+    name = classes.get(method.lower())
+    if name is None:
+        raise Unsupported(f"no quantization method '{method}' in transformers", hint=f"there are: {', '.join(sorted(classes))}")
+    try:
+        return getattr(transformers, name)(**options)
+    except (ImportError, TypeError) as error:
+        raise Unsupported(
+            f"quantization '{method}': {error}", hint="check its options, and that its package is installed"
+        ) from error
+
+
+def _adapted(model: Any, adapter: str, resources: Resources) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise Unsupported(f"adapter '{adapter}' needs the peft package", hint="pip install 'counterpoint[adapters]'") from None
+    path = Path(adapter)
+    if adapter.startswith(("artifact:", "path:", "hf:")):
+        found = resources.store.ensure(adapter)
+        assert found.directory is not None
+        path = found.directory
+    if not (path / "adapter_config.json").is_file():
+        raise ModelError(f"no peft adapter at '{adapter}'", hint="the folder needs adapter_config.json and safetensors weights")
+    return PeftModel.from_pretrained(model, str(path), use_safetensors=True).merge_and_unload()

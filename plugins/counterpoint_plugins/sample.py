@@ -1,0 +1,43 @@
+"""The `sample` generator: plain decoding of one language model, greedy or sampled."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from counterpoint.plugin import Completion, Generator, LanguageModel, Node, Prompt, Ref, Response, Run, hookimpl
+
+
+class Sample(Generator):
+    """Draws one token after another from a language model.
+
+    A language model that stands where a generator is expected is wrapped in this.
+    """
+
+    kind: Literal["sample"] = "sample"
+    adapts: ClassVar[str | None] = "model"
+    model: Ref[LanguageModel] = Field(description="The language model to sample from.")
+
+    async def generate(self, prompt: Prompt, run: Run) -> Completion:
+        session = await run.open(self.model, prompt)
+        response = Response(run, session, run.sampling)
+        row = await session.logits()
+        while response.finish_reason is None:
+            drawn = await run.draw(row, session, response.history)
+            going_on = response.add(
+                drawn.ids[0],
+                proposer=session.path,
+                decider=session.path,
+                logprob=drawn.logprobs[0],
+                alternatives=drawn.alternatives[0] if drawn.alternatives else (),
+            )
+            if going_on:
+                row = (await session.extend(drawn.ids))[-1]
+        return response.finish()
+
+
+@hookimpl
+def counterpoint_nodes() -> list[type[Node]]:
+    """The `sample` node."""
+    return [Sample]

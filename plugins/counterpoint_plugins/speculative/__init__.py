@@ -1,0 +1,166 @@
+"""The `speculative` generator: drafters propose, the target verifies many tokens in one pass, and nothing is lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from counterpoint.plugin import (
+    Completion,
+    Draft,
+    Drafted,
+    Drafter,
+    DraftSession,
+    Drawn,
+    Generator,
+    LanguageModel,
+    Node,
+    NodePlan,
+    Note,
+    Prompt,
+    Ref,
+    Response,
+    Run,
+    Session,
+    Verified,
+    hookimpl,
+)
+from counterpoint_plugins.speculative.policy import DraftPolicy, StepCosts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Speculative(Generator):
+    """Speculative decoding: the tokens of the target alone, in fewer of its passes.
+
+    Sources: Leviathan et al. 2023 (arXiv 2211.17192), Chen et al. 2023 (arXiv 2302.01318); the drafter-invariant rule is that of
+    Daliri, Musco and Suresh 2024 (arXiv 2408.07978).
+    """
+
+    kind: Literal["speculative"] = "speculative"
+    target: Ref[LanguageModel] = Field(description="The model whose answer it is.")
+    draft: Ref[Drafter] | tuple[Ref[Drafter], ...] = Field(
+        description="A drafter (a smaller language model with the same vocabulary, prompt_lookup), or several in order of preference."
+    )
+    rule: Literal["invariant", "rejection"] = Field(
+        default="invariant",
+        description="`invariant`: a draft token stands when it is the very token the target draws at its position, so the "
+        "answer is that of plain sampling with the same seed. `rejection`: the classic accept/reject rule, equal in "
+        "distribution.",
+    )
+    max_draft: int = Field(default=12, ge=1, le=64, description="Most tokens drafted before the target verifies.")
+    adaptive: bool = Field(
+        default=True,
+        description="Whether the draft length follows measured acceptance and cost; otherwise it is always max_draft.",
+    )
+
+    @property
+    def drafters(self) -> tuple[str | Drafter, ...]:
+        """The drafters in order of preference."""
+        return self.draft if isinstance(self.draft, tuple) else (self.draft,)
+
+    def check(self, plan: NodePlan) -> None:
+        for draft in self.drafters:
+            plan.want_same_vocabulary(draft, self.target)
+            if plan.resolve(draft)[0] == plan.resolve(self.target)[0]:
+                plan.warn("the target drafts for itself, which only costs time", "draft with a smaller model")
+
+    async def generate(self, prompt: Prompt, run: Run) -> Completion:
+        target = await run.open(self.target, prompt)
+        drafters = await run.gather(*(run.draft(draft, prompt, target) for draft in self.drafters))
+        costs = await self._costs(run)
+        run.emit(Note(name="draft_costs", data=costs.as_data()))
+        policy = DraftPolicy(costs, max_draft=self.max_draft, adaptive=self.adaptive)
+        response = Response(run, target, run.sampling)
+        waiting: list[int] = []  # the token drawn last, which the target has not seen yet
+        while response.finish_reason is None:
+            if self.rule == "invariant":
+                policy.rows = run.rows_in_flight(self.target)
+            proposer, draft = await self._propose(run, drafters, response, policy, target)
+            rows = await _rows(target, waiting, draft)
+            drawn, accepted = await self._decide(run, rows, target, response, draft)
+            policy.observe(proposer, draft, accepted)
+            if draft.ids:
+                run.emit(
+                    Verified(position=len(response.history), proposed=len(draft.ids), accepted=accepted, proposer=proposer)
+                )
+                if proposer not in costs.drafters:
+                    run.count_tokens(accepted)  # no model has drawn them
+            kept = len(response.history) + accepted
+            for index, token in enumerate(drawn.ids[: accepted + 1]):
+                going_on = response.add(
+                    token,
+                    proposer=proposer if index < accepted else target.path,
+                    decider=target.path,
+                    logprob=drawn.logprobs[index],
+                    alternatives=drawn.alternatives[index] if drawn.alternatives else (),
+                )
+                if not going_on:
+                    break
+            target.rollback(min(kept, target.length))
+            waiting = [drawn.ids[accepted]]
+        return response.finish()
+
+    async def _costs(self, run: Run) -> StepCosts:
+        """Costs of passes: seconds from a calibration; FLOPs where drafts decide what is drawn, so that clocks do not."""
+        measured = self.rule == "invariant"
+        leaves = [path for draft in self.drafters if (path := run.leaf_of(draft)) is not None]
+        drafters = {path: await run.pass_costs(path, measured=measured) for path in leaves}
+        return StepCosts(await run.pass_costs(self.target, measured=measured), drafters)
+
+    async def _propose(
+        self, run: Run, drafters: list[DraftSession], response: Response, policy: DraftPolicy, target: Session
+    ) -> tuple[str, Draft]:
+        """The first draft worth verifying, in order of preference, and who proposed it."""
+        limit = int(min(self.max_draft, response.room - 1, run.tokens_left - 1))
+        for drafter in drafters if limit > 0 else ():
+            if not policy.worth_asking(drafter.path):
+                continue
+            purpose = "sample" if self.rule == "invariant" else "draft"
+            full = await drafter.propose(response.history, limit, policy.asker(drafter.path), purpose)
+            draft = policy.trim(drafter.path, full)
+            if full.ids:
+                run.emit(
+                    Drafted(
+                        position=len(response.history),
+                        ids=draft.ids,
+                        text=target.tokenizer.decode(draft.ids),
+                        proposer=drafter.path,
+                        confidence=tuple(round(value, 4) for value in draft.confidence),
+                        discarded=len(full.ids) - len(draft.ids),
+                    )
+                )
+            if draft.ids:
+                return drafter.path, draft
+        return "", Draft()
+
+    async def _decide(self, run: Run, rows: Tensor, target: Session, response: Response, draft: Draft) -> tuple[Drawn, int]:
+        """The tokens that stand (those of the draft and one more), and how many of them were drafted."""
+        if self.rule == "rejection" and draft.ids:
+            verdict = await run.verify_draft(rows, target, response.history, draft)
+            return verdict.drawn, verdict.accepted
+        drawn = await run.draw(rows, target, response.history, draft.ids, new=1)
+        accepted = 0
+        while accepted < len(draft.ids) and drawn.ids[accepted] == draft.ids[accepted]:
+            accepted += 1
+        return drawn, accepted
+
+
+async def _rows(target: Session, waiting: list[int], draft: Draft) -> Tensor:
+    """Rows after the waiting token and after each draft token, in one pass."""
+    if waiting:
+        return await target.extend([*waiting, *draft.ids], rows=len(draft.ids) + 1)
+    first = (await target.logits())[None]
+    if not draft.ids:
+        return first
+    import torch
+
+    return torch.cat([first, await target.extend(draft.ids, rows="all")])
+
+
+@hookimpl
+def counterpoint_nodes() -> list[type[Node]]:
+    """The `speculative` node."""
+    return [Speculative]

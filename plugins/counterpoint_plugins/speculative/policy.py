@@ -1,0 +1,181 @@
+"""How long to draft: as long as another token is worth more than it costs.
+
+Tokens per second is a renewal reward: with the seconds a token is worth at the present rate, drafting one more token pays exactly
+when the chance that it will stand, times that worth, exceeds its cost. The chance comes from the drafter's confidence, corrected
+by how often tokens of such confidence have stood in this run.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from counterpoint.plugin import Draft, PassCosts
+
+_EDGES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.88, 0.94, 0.97, 0.99, 0.999, 1.01)
+_PRIOR_WEIGHT = 4.0
+_MEMORY = 0.9
+"""Weight of the past in running means over steps."""
+_RETRY = 16
+"""Steps after which a drafter that did not pay is asked again."""
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """Costs of passes, in one unit throughout (seconds or FLOPs)."""
+
+    target: PassCosts
+    drafters: dict[str, PassCosts] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data for the trace."""
+        return {
+            "unit": self.target.unit,
+            "target": self.target.as_data(),
+            "drafters": {path: costs.as_data() for path, costs in self.drafters.items()},
+        }
+
+
+class Acceptance:
+    """How often tokens of a given confidence have stood, starting from the belief that confidence is right."""
+
+    def __init__(self) -> None:
+        edges = (0.0, *_EDGES)
+        middles = [min(1.0, (low + high) / 2) for low, high in itertools.pairwise(edges)]
+        self._accepted = [_PRIOR_WEIGHT * middle for middle in middles]
+        self._seen = [_PRIOR_WEIGHT] * len(middles)
+
+    def _bin(self, confidence: float) -> int:
+        return next(index for index, edge in enumerate(_EDGES) if confidence < edge)
+
+    def chance(self, confidence: float) -> float:
+        """The chance that a token of this confidence will stand, given that those before it do."""
+        index = self._bin(confidence)
+        return self._accepted[index] / self._seen[index]
+
+    def observe(self, confidence: float, accepted: bool) -> None:
+        """Learns from one verified token."""
+        index = self._bin(confidence)
+        self._seen[index] += 1
+        self._accepted[index] += accepted
+
+
+class DraftPolicy:
+    """Decides, for one response, whom to ask for drafts and how long they should be.
+
+    Args:
+        costs: costs of the target's and the drafters' passes.
+        max_draft: most tokens in a draft.
+        adaptive: False drafts ``max_draft`` tokens always.
+    """
+
+    def __init__(self, costs: StepCosts, *, max_draft: int, adaptive: bool = True) -> None:
+        self._costs = costs
+        self._max_draft = max_draft
+        self._adaptive = adaptive
+        self._acceptance: dict[str, Acceptance] = {}
+        self._typical: dict[str, float] = {}  # running mean chance per token, for the token not yet drafted
+        self._gain: dict[str, float] = {}  # running mean of what a draft gained, net of its cost
+        self._steps = 0
+        self._asked: dict[str, int] = {}
+        self._tokens = 1.0
+        self._spent = costs.target.at(1)  # one token, drafted by nobody
+        self.rows = 1
+        """Rows that share the passes: what a pass costs whatever its size is divided by them."""
+
+    @property
+    def worth(self) -> float:
+        """What one token costs at the present rate, and so what it is worth to have one more."""
+        return self._spent / self._tokens
+
+    def _verification(self, drafted: int) -> float:
+        """What one more token adds to the target's pass, which has this row's and those of the rows that share it."""
+        return self._costs.target.one_more(self.rows * (drafted + 1))
+
+    def _drafting(self, drafter: str) -> float:
+        """Cost of one more token by a drafter."""
+        costs = self._costs.drafters.get(drafter)
+        return 0.0 if costs is None else costs.at(self.rows) / self.rows
+
+    def _step(self, drafter: str, drafted: int) -> float:
+        """Cost of a whole step: the drafter's passes, and the target's over the draft and one more token."""
+        target = self._costs.target.at(self.rows * (drafted + 1)) / self.rows
+        return target + self._drafting(drafter) * drafted
+
+    def worth_asking(self, drafter: str) -> bool:
+        """Whether a drafter has paid so far; one that has not is tried again from time to time."""
+        if not self._adaptive or drafter not in self._costs.drafters:
+            return True
+        pays = self._gain.get(drafter, 0.0) >= 0
+        return pays or self._steps - self._asked.get(drafter, 0) >= _RETRY
+
+    def asker(self, drafter: str) -> Callable[[float], bool]:
+        """Tells a drafter, after each token's confidence, whether to draft another."""
+        acceptance = self._acceptance.setdefault(drafter, Acceptance())
+        self._asked[drafter] = self._steps
+        chance, drafted = 1.0, 0
+
+        def proceed(confidence: float) -> bool:
+            nonlocal chance, drafted
+            if not self._adaptive:
+                return True
+            chance *= acceptance.chance(confidence)
+            drafted += 1
+            next_chance = chance * self._typical.get(drafter, 0.8)
+            return next_chance * self.worth > self._drafting(drafter) + self._verification(drafted)
+
+        return proceed
+
+    def trim(self, drafter: str, draft: Draft) -> Draft:
+        """The beginning of a draft that is worth verifying; nothing, when a later drafter promises more."""
+        if not self._adaptive or not draft.ids:
+            return draft
+        acceptance = self._acceptance.setdefault(drafter, Acceptance())
+        chance, gain, keep = 1.0, 0.0, 0
+        for confidence in draft.confidence:
+            chance *= acceptance.chance(confidence)
+            net = chance * self.worth - self._verification(keep)
+            if net <= 0:
+                break
+            gain += net
+            keep += 1
+        if drafter not in self._costs.drafters:  # it was free: leave it for one that usually gains more
+            rivals = [self._gain.get(other, self._expected_gain(other)) for other in self._costs.drafters]
+            if gain < max(rivals, default=0.0):
+                return Draft()
+        if keep == len(draft.ids):
+            return draft
+        logits = None if draft.logits is None else draft.logits[:keep]
+        return replace(draft, ids=draft.ids[:keep], logits=logits, confidence=draft.confidence[:keep])
+
+    def _expected_gain(self, drafter: str) -> float:
+        """Gain of a draft by a drafter not tried yet: a few tokens at a typical acceptance."""
+        chance, gain = 1.0, 0.0
+        for drafted in range(self._max_draft):
+            chance *= 0.8
+            net = chance * self.worth - self._drafting(drafter) - self._verification(drafted)
+            if net <= 0:
+                break
+            gain += net
+        return gain
+
+    def observe(self, drafter: str, draft: Draft, accepted: int) -> None:
+        """Learns from a verified draft (an empty one was a plain step)."""
+        self._steps += 1
+        count = len(draft.ids)
+        spent = self._step(drafter, count)
+        gain = accepted * self.worth - (spent - self._step(drafter, 0))
+        self._tokens = _MEMORY * self._tokens + (accepted + 1)
+        self._spent = _MEMORY * self._spent + spent
+        if not draft.ids:
+            return
+        self._gain[drafter] = _MEMORY * self._gain.get(drafter, gain) + (1 - _MEMORY) * gain
+        judged = min(accepted + 1, count)
+        acceptance = self._acceptance.setdefault(drafter, Acceptance())
+        for index in range(judged):
+            confidence = draft.confidence[index] if draft.confidence else 0.5
+            acceptance.observe(confidence, index < accepted)
+            typical = self._typical.get(drafter, 0.8)
+            self._typical[drafter] = _MEMORY * typical + (1 - _MEMORY) * (index < accepted)
