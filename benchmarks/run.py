@@ -1,0 +1,23 @@
+"""Runs every benchmark in turn (about two hours on two cores; each goes on where it was stopped).
+
+python benchmarks/run.py [NAME …]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ALL = ("startup", "speculative", "batching", "exactness")
+
+
+def main() -> None:
+    """Runs those named, or all."""
+    for name in sys.argv[1:] or ALL:
+        print(f"== {name}", flush=True)
+        subprocess.run([sys.executable, str(Path(__file__).with_name(f"{name}.py"))], check=True)
+
+
+if __name__ == "__main__":
+    main()
