@@ -1,0 +1,88 @@
+"""The two doors: what they offer, and that nothing heavy comes in through them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+import counterpoint
+from counterpoint import plugin
+
+HEAVY = ("torch", "transformers", "textual", "accelerate", "peft", "safetensors", "tokenizers")
+
+
+def loaded_after(statement: str) -> tuple[set[str], float]:
+    """Top-level modules after a statement in a fresh interpreter, and the seconds it took."""
+    code = f"import sys, time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t, *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, *modules = done.stdout.split()
+    return {name.partition(".")[0] for name in modules}, float(seconds)
+
+
+def test_importing_counterpoint_is_light_and_quick() -> None:
+    modules, seconds = min((loaded_after("import counterpoint") for _ in range(3)), key=lambda found: found[1])
+    assert not modules & set(HEAVY)
+    assert seconds < 1.0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import counterpoint.plugin",
+        "import counterpoint as cp; cp.Engine; cp.Recipe; cp.RunStore; cp.load_recipe; cp.run; cp.RunResult; cp.Plan",
+        "import counterpoint as cp; cp.load_recipe({'nodes': {'m': {'kind': 'huggingface', 'source': 'x'}}, 'output': 'm'})",
+        "import counterpoint.events, counterpoint.errors, counterpoint.recipe, counterpoint.runstore, counterpoint.trace",
+        *(f"import {point.value.partition(':')[0]}" for point in sorted(entry_points(group="counterpoint"))),
+    ],
+)
+def test_nothing_heavy_comes_in(statement: str) -> None:
+    modules, _ = loaded_after(statement)
+    allowed = {"textual"} if "counterpoint_tui" in statement else set()
+    assert not modules & (set(HEAVY) - allowed)
+
+
+def test_the_door_for_applications_offers_what_it_says() -> None:
+    assert counterpoint.__all__ == sorted(counterpoint.__all__)
+    homes = [name for names in counterpoint._HOMES.values() for name in names]
+    assert sorted(homes) == counterpoint.__all__
+    for name in counterpoint.__all__:
+        assert getattr(counterpoint, name).__module__.startswith("counterpoint") or name == "Event"
+    assert dir(counterpoint) == counterpoint.__all__
+    with pytest.raises(AttributeError, match="has no attribute 'engines'"):
+        counterpoint.engines  # noqa: B018
+    # what type checkers are told is what is there
+    source = Path(counterpoint.__file__).read_text()
+    told = set(
+        re.findall(
+            r"\b\w+\b", " ".join(re.findall(r"^    from counterpoint\.\w+ import (\([^)]*\)|.*)$", source, re.MULTILINE))
+        )
+    )
+    assert told == set(counterpoint.__all__)
+
+
+def test_the_door_for_plugins_offers_what_it_says() -> None:
+    assert len(set(plugin.__all__)) == len(plugin.__all__)
+    for name in plugin.__all__:
+        assert getattr(plugin, name) is not None
+    public = {name for name in vars(plugin) if not name.startswith("_")}
+    assert public == set(plugin.__all__)
+
+
+def test_plugins_use_no_other_door() -> None:
+    import counterpoint_plugins
+
+    allowed = {"counterpoint.plugin", "counterpoint.tensors"}
+    for path in Path(counterpoint_plugins.__path__[0]).rglob("*.py"):
+        used = set(re.findall(r"^\s*(?:from|import) (counterpoint[\w.]*)", path.read_text(), re.MULTILINE))
+        assert {name for name in used if not name.startswith("counterpoint_plugins")} <= allowed, path
+
+
+@pytest.mark.parametrize("name", ["api", "engine", "errors", "testing", "tensors", "trace"])
+def test_public_modules_say_what_they_are_for(name: str) -> None:
+    assert importlib.import_module(f"counterpoint.{name}").__doc__
