@@ -18,6 +18,8 @@ from counterpoint.session import Backend, Step
 
 _SIZES = (1, 4, 8, 12, 16, 32)
 _REPEATS = 3
+_HELD = 32
+"""Tokens a slot holds before each timed pass, where the context allows."""
 
 
 def calibrate(backend: Backend, key: str) -> PassCosts:
@@ -40,18 +42,19 @@ def _measure(backend: Backend) -> PassCosts:
     slot = backend.new_slot()
     try:
         token = min(7, backend.tokenizer.size - 1)
-        held = min(32, backend.context // 2)
+        held = min(_HELD, backend.context // 2)
+        sizes = [size for size in _SIZES if held + size <= backend.context]
         backend.forward([Step(slot, [token] * held, 1)])
-        seconds: dict[int, list[float]] = {size: [] for size in _SIZES}
+        seconds: dict[int, list[float]] = {size: [] for size in sizes}
         for _ in range(_REPEATS):  # sizes in turn, so that a busy moment does not fall on one of them
-            for size in _SIZES:
-                backend.truncate(slot, 32)
+            for size in sizes:
+                backend.truncate(slot, held)
                 started = time.perf_counter()
                 backend.forward([Step(slot, [token] * size, size)])
                 backend.synchronize()
                 seconds[size].append(time.perf_counter() - started)
         points: list[tuple[int, float]] = []
-        for size in _SIZES:
+        for size in sizes:
             # the least is what the machine can do; and a larger pass is never counted as cheaper than a smaller one
             points.append((size, max([min(seconds[size]), *(cost for _, cost in points)])))
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_serializer, field_validator
 
 from counterpoint import paths
 from counterpoint.errors import RecipeError
@@ -39,6 +39,13 @@ class Recipe(BaseModel):
         "records them, `full` adds the most probable alternatives of every token.",
     )
     prompt: Prompt | None = Field(default=None, description="A prompt to run when none is given.")
+
+    @field_validator("sampling")
+    @classmethod
+    def _complete(cls, sampling: Sampling) -> Sampling:
+        if message := sampling.contradiction():
+            raise ValueError(message)
+        return sampling
 
     @field_serializer("prompt")
     def _short_prompt(self, prompt: Prompt | None) -> Any:

@@ -32,7 +32,7 @@ class Response:
     def __init__(self, run: Run, session: Session, sampling: Sampling) -> None:
         self._run = run
         self._session = session
-        self._tokenizer = session.tokenizer
+        self.tokenizer = session.tokenizer
         self._stop_ids = frozenset() if sampling.ignore_stop else session.stop_ids
         stops = () if sampling.ignore_stop else (*sampling.stop, *session.stop_strings)
         self._text = IncrementalText(session.tokenizer, stops)
@@ -45,6 +45,7 @@ class Response:
         """All response tokens, the prefix included: what a session holds."""
         self.finish_reason: FinishReason | None = "length" if self.limit <= 0 else None
         """Why it ended; None while it goes on."""
+        run.begin(self)
 
     @property
     def room(self) -> int:
@@ -88,12 +89,16 @@ class Response:
 
     def finish(self) -> Completion:
         """Emits what is left and returns the completion."""
+        self.flush()
+        if self._text.stopped:  # the end of a character held back may complete a stop string
+            self.finish_reason = "stop"
+        return self._run.completion(self.finish_reason or "length", self.tokenizer)
+
+    def flush(self) -> None:
+        """Emits what is held back; no token follows."""
         text = self._text.finish()
         if text or self._waiting:
             self._emit(text)
-        if self._text.stopped:  # the end of a character held back may complete a stop string
-            self.finish_reason = "stop"
-        return self._run.completion(self.finish_reason or "length", self._tokenizer)
 
     def _emit(self, text: str) -> None:
         """Emits the waiting tokens; where they have several proposers, the text goes with the last, which completed it."""
@@ -106,7 +111,7 @@ class Response:
     def _emitted(self, text: str, tokens: list[_Token]) -> Emitted:
         values = [round(token.logprob, 5) for token in tokens if token.logprob is not None]
         alternatives = [
-            tuple(Alternative(id=i, text=self._tokenizer.token(i), logprob=round(value, 5)) for i, value in token.alternatives)
+            tuple(Alternative(id=i, text=self.tokenizer.token(i), logprob=round(value, 5)) for i, value in token.alternatives)
             for token in tokens
             if token.alternatives
         ]

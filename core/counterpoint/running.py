@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from counterpoint.costs import PassCosts, flop_costs, total_costs
+from counterpoint.costs import PassCosts, nominal_costs, total_costs
 from counterpoint.draws import Drawn, DrawRequest, Purpose, Verdict, draw_key
 from counterpoint.errors import RunError
 from counterpoint.events import BudgetSpent as BudgetSpentEvent
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from counterpoint.graph import Graph
     from counterpoint.host import ModelHost, PassShare
     from counterpoint.recipe import Recipe
+    from counterpoint.response import Response
     from counterpoint.session import Draft, DraftSession, Session
     from counterpoint.tokenizer import Tokenizer
 
@@ -112,6 +113,7 @@ class Run:
         self._sessions: list[Session | DraftSession] = []
         self._text: list[str] = []
         self._ids: list[int] = []
+        self._responses: list[Response] = []
         self._generated = 0
         self._counts_for = self
 
@@ -166,12 +168,18 @@ class Run:
 
     def completion(self, finish_reason: FinishReason, tokenizer: Tokenizer | None = None) -> Completion:
         """What has been emitted so far, as a completion."""
+        if tokenizer is None and self._responses:
+            tokenizer = self._responses[-1].tokenizer
         return Completion(
             text="".join(self._text),
             ids=tuple(self._ids),
             tokenizer=tokenizer.fingerprint if tokenizer else "",
             finish_reason=finish_reason,
         )
+
+    def begin(self, response: Response) -> None:
+        """Registers a response, so that what it holds back comes out however the call ends (:class:`Response` does it)."""
+        self._responses.append(response)
 
     # --- calls of other nodes ---------------------------------------------------------------------------------------
 
@@ -278,7 +286,7 @@ class Run:
         return None
 
     async def pass_costs(self, reference: str | Node, *, measured: bool = True) -> PassCosts:
-        """What passes of a model cost: in seconds, from this machine's calibration, or counted in FLOPs.
+        """What passes of a model cost: in seconds, from this machine's calibration, or nominally, by the weights read.
 
         A composition costs what its leaf models cost together. The models must have been opened in this run.
         """
@@ -286,9 +294,9 @@ class Run:
         path = self.leaf_of(reference) or graph.path_of(reference)
         hosts = [self._state.hosts[leaf] for leaf in graph.leaves(path) if leaf in self._state.hosts]
         costs = [
-            await self._state.engine.pool.pass_costs(host) if measured else flop_costs(host.backend.shape) for host in hosts
+            await self._state.engine.pool.pass_costs(host) if measured else nominal_costs(host.backend.shape) for host in hosts
         ]
-        return total_costs(costs, "seconds" if measured else "flops")
+        return total_costs(costs, "seconds" if measured else "weights read")
 
     def rows_in_flight(self, reference: str | Node) -> int:
         """Sessions open on the leaf model behind a reference, in all runs: how many rows may share its passes."""
@@ -321,7 +329,7 @@ class Run:
         """Runs the node of this span between its events; a spent budget of its own makes a partial completion."""
         self.emit(NodeStarted(kind=node.kind, role=role))
         try:
-            completion = await call()
+            completion = await self._flushed(call)
         except BudgetSpent as spent:
             event = BudgetSpentEvent(unit=spent.unit, limit=spent.limit, spent=spent.spent, needed=spent.needed)
             if not own_budget or spent.meter is not self._meters[-1]:
@@ -351,6 +359,15 @@ class Run:
             )
         self._finished(completion.finish_reason)
         return completion
+
+    async def _flushed(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The call; if it is cut short, its responses give out what they hold back."""
+        try:
+            return await call()
+        except BaseException:
+            for response in self._responses:
+                response.flush()
+            raise
 
     def _finished(self, reason: str) -> None:
         self.emit(NodeFinished(finish_reason=reason, tokens=len(self._ids), generated=self._generated))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+_WHOLE = {"settings": "stand alone"}
+"""Validation context: defaults count as well, for nothing else will go under these settings."""
 
 
 class Sampling(BaseModel):
     """Settings of sampling, applied in this order: repetition penalty, temperature, top-k, top-p, min-p.
 
-    A temperature of 0 is greedy decoding; truncation settings beside it contradict it and are refused.
+    A temperature of 0 is greedy decoding; truncation settings beside it contradict it and are refused. Settings may go over
+    others (a node's over its recipe's), so what is not set contradicts nothing until the settings are merged, or are those
+    of a recipe.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,19 +42,27 @@ class Sampling(BaseModel):
     ignore_stop: bool = Field(default=False, description="Never stop at an end-of-turn token (for measurements).")
 
     @model_validator(mode="after")
-    def _no_contradiction(self) -> Sampling:
-        if self.temperature == 0:
+    def _no_contradiction(self, info: ValidationInfo) -> Sampling:
+        message = self.contradiction() if info.context is _WHOLE else self.contradiction(self.model_fields_set)
+        if message:
+            raise ValueError(message)
+        return self
+
+    def contradiction(self, among: Collection[str] | None = None) -> str:
+        """What contradicts what among the named settings (None: all); empty when nothing does."""
+        among = type(self).model_fields if among is None else among
+        if self.temperature == 0 and "temperature" in among:
             named = [name for name in ("top_k", "top_p", "min_p") if getattr(self, name) is not None]
             if named:
-                raise ValueError(
+                return (
                     f"temperature 0 is greedy decoding, which {', '.join(named)} contradict(s): "
                     "set a temperature above 0 or drop them"
                 )
-        if self.min_tokens > self.max_tokens:
-            raise ValueError(f"min_tokens ({self.min_tokens}) is above max_tokens ({self.max_tokens})")
+        if self.min_tokens > self.max_tokens and "min_tokens" in among and "max_tokens" in among:
+            return f"min_tokens ({self.min_tokens}) is above max_tokens ({self.max_tokens})"
         if any(not text for text in self.stop):
-            raise ValueError("a stop string is empty")
-        return self
+            return "a stop string is empty"
+        return ""
 
     def merged(self, other: Sampling | None) -> Sampling:
         """These settings with what was set in ``other`` on top.
@@ -60,7 +74,7 @@ class Sampling(BaseModel):
             return self
         changed = {name: getattr(other, name) for name in other.model_fields_set}
         kept = {name: getattr(self, name) for name in self.model_fields_set}
-        return Sampling.model_validate({**kept, **changed})
+        return Sampling.model_validate({**kept, **changed}, context=_WHOLE)
 
     @property
     def greedy(self) -> bool:

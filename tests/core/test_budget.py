@@ -97,7 +97,6 @@ def test_seconds(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert event.needed >= 0.02, "a pass that would end too late is not started"
 
 
-@pytest.mark.xfail(reason="what a response holds back is dropped when a budget or a cancellation ends it")
 def test_text_held_back_is_not_lost_from_what_was_made(engine: Engine) -> None:
     """A budget that ends a run in the middle of a possible stop string."""
     whole = engine.run(PLAIN, "hello")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from counterpoint import paths
 from counterpoint.calibration import calibrate
-from counterpoint.costs import PassCosts, flop_costs, total_costs
+from counterpoint.costs import PassCosts, nominal_costs, total_costs
 from counterpoint.session import ModelShape
 from counterpoint.testing import FakeModel
 from counterpoint.testing.fake import FakeBackend
@@ -42,7 +42,15 @@ def test_nothing_costs_nothing() -> None:
 def test_flops_as_executed() -> None:
     shape = ModelShape(parameters=1000, layers=3, heads=4, head_dim=5, hidden=20, vocabulary=50, kv_bytes=1)
     assert shape.flops(7, 100, 2) == 2 * 1000 * 7 + 4 * 3 * 4 * 5 * 100 + 2 * 20 * 50 * 2
-    assert flop_costs(shape).at(10) == pytest.approx(shape.flops(10, 2560, 10))
+
+
+def test_nominal_costs_grow_with_the_weights_and_hardly_with_the_first_tokens() -> None:
+    small = ModelShape(parameters=1000, layers=3, heads=4, head_dim=5, hidden=20, vocabulary=50, kv_bytes=1)
+    large = ModelShape(parameters=5000, layers=3, heads=4, head_dim=5, hidden=20, vocabulary=50, kv_bytes=1)
+    assert nominal_costs(small).at(1) == 2000
+    assert nominal_costs(large).at(1) == 6000
+    assert nominal_costs(small).at(4) < 1.2 * nominal_costs(small).at(1)
+    assert nominal_costs(small).at(64) > 2 * nominal_costs(small).at(1)
 
 
 class Slow(FakeBackend):

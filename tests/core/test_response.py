@@ -23,6 +23,9 @@ class Listener:
     def __init__(self) -> None:
         self.events: list[Emitted] = []
 
+    def begin(self, response: Response) -> None:
+        pass
+
     def emit(self, event: Emitted) -> None:
         self.events.append(event)
 

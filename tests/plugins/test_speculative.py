@@ -209,7 +209,7 @@ def test_a_good_draft_saves_passes_of_the_target(shared: Engine) -> None:
     assert passes(PLAIN) == 100
     assert passes(recipe({"kind": "fake", "blur": 0.5}, adaptive=False, max_draft=8)) < 35
     assert passes(recipe({"kind": "fake", "blur": 0.5})) < 50
-    assert passes(recipe({"kind": "fake"})) < 20
+    assert passes(recipe({"kind": "fake"})) < 30, "the target itself, whose confidence is learned to be an understatement"
 
 
 def test_a_bad_draft_is_given_up(shared: Engine) -> None:
@@ -219,7 +219,6 @@ def test_a_bad_draft_is_given_up(shared: Engine) -> None:
     assert drafted < 60
 
 
-@pytest.mark.xfail(reason="counted in FLOPs no draft is worth verifying, so rejection never drafts when it adapts")
 def test_the_rejection_rule_adapts_too(shared: Engine) -> None:
     sampling = Sampling(temperature=0.8, max_tokens=100, ignore_stop=True)
     result = shared.run(recipe({"kind": "fake", "blur": 0.2}, rule="rejection"), PROMPTS[1], sampling=sampling)

@@ -54,13 +54,13 @@ _Probing.counterpoint_nodes = hookimpl(_Probing.counterpoint_nodes)  # type: ign
 
 def _probe(
     recipe: Mapping[str, Any],
-    field: str,
+    fields: Mapping[str, str],
     plugins: Iterable[object],
     engine: Engine | None,
     probe: Callable[[_Probe, Prompt, Run], Awaitable[None]],
     prompt: Any,
 ) -> None:
-    given = {**recipe, "nodes": {**recipe["nodes"], "test_probe": {"kind": "test_probe", field: recipe["output"]}}}
+    given = {**recipe, "nodes": {**recipe["nodes"], "test_probe": {"kind": "test_probe", **fields}}}
     given["output"] = "test_probe"
     _Probing.current = staticmethod(probe)
     if engine is not None:
@@ -158,7 +158,7 @@ def assert_session_laws(
         session.close()
         session.close()
 
-    _probe(recipe, "model", plugins, engine, probe, prompt)
+    _probe(recipe, {"model": recipe["output"]}, plugins, engine, probe, prompt)
 
 
 def assert_generator_laws(
@@ -234,9 +234,10 @@ def assert_drafter_laws(
 
     async def probe(node: _Probe, prompt: Prompt, run: Run) -> None:
         assert node.drafter is not None
-        session: Session = await run.open(target, prompt)
+        assert node.model is not None
+        session: Session = await run.open(node.model, prompt)
         working = await run.draft(node.drafter, prompt, session)
-        response: list[int] = []
+        response = list(session.prefix_ids)
         for turn in range(rounds):
             limit = 1 + turn % 4
             draft = await working.propose(response, limit, lambda _: True)
@@ -253,7 +254,7 @@ def assert_drafter_laws(
             response.append((turn * 5 + 1) % (session.tokenizer.size - 1))
         working.close()
 
-    _probe(recipe, "drafter", plugins, engine, probe, prompt)
+    _probe(recipe, {"drafter": recipe["output"], "model": target}, plugins, engine, probe, prompt)
 
 
 def assert_verifier_laws(
@@ -277,4 +278,4 @@ def assert_verifier_laws(
             assert (math.isnan(alone) and math.isnan(score)) or math.isclose(alone, score, rel_tol=1e-4, abs_tol=1e-5)
         assert await run.verify(node.verifier, prompt, []) == [], "no completions, no scores"
 
-    _probe(recipe, "verifier", plugins, engine, probe, prompt)
+    _probe(recipe, {"verifier": recipe["output"]}, plugins, engine, probe, prompt)

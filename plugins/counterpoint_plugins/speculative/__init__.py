@@ -104,7 +104,7 @@ class Speculative(Generator):
         return response.finish()
 
     async def _costs(self, run: Run) -> StepCosts:
-        """Costs of passes: seconds from a calibration; FLOPs where drafts decide what is drawn, so that clocks do not."""
+        """Costs of passes: seconds from a calibration; nominal ones where drafts decide what is drawn, so that clocks do not."""
         measured = self.rule == "invariant"
         leaves = [path for draft in self.drafters if (path := run.leaf_of(draft)) is not None]
         drafters = {path: await run.pass_costs(path, measured=measured) for path in leaves}

@@ -24,7 +24,7 @@ _RETRY = 16
 
 @dataclass(frozen=True)
 class StepCosts:
-    """Costs of passes, in one unit throughout (seconds or FLOPs)."""
+    """Costs of passes, in one unit throughout (seconds, or weights read)."""
 
     target: PassCosts
     drafters: dict[str, PassCosts] = field(default_factory=dict)

@@ -104,7 +104,8 @@ def test_speculative_gives_the_tokens_of_sample(
     plain = engine.run_many({**recipe, "output": "m"}, prompts, sampling=sampling, seed=3)
     drafted = engine.run_many(recipe, prompts, sampling=sampling, seed=3)
     assert [r.completion for r in plain] == [r.completion for r in drafted]
-    assert any(event.type == "verified" for event in drafted[0].trace)
+    if not adaptive:  # otherwise it depends on what passes cost whether drafting pays
+        assert any(event.type == "verified" for event in drafted[0].trace)
 
 
 class Model:
