@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from counterpoint.cli.completion import complete_run
 from counterpoint.cli.console import Cli, cli_of, colours, seconds_text, table, write
 from counterpoint.errors import RunError
-from counterpoint.runstore import ExportFormat, RunStore, StoredRun
+from counterpoint.runstore import RunStore, StoredRun
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The start of a run's id, or last.", autocompletion=complete_run)]
 
@@ -100,14 +100,23 @@ def export(
     context: typer.Context,
     run: RunId = "last",
     format: Annotated[  # noqa: A002
-        ExportFormat,
-        typer.Option("--format", "-f", help="text: the answer; json: all events and the summary; recipe: YAML to run again."),
+        Literal["text", "json", "recipe", "svg"],
+        typer.Option(
+            "--format",
+            "-f",
+            help="text: the answer; json: all events and the summary; recipe: YAML to run again; svg: a picture.",
+        ),
     ] = "text",
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write it there instead of printing it.")] = None,
 ) -> None:
     """Print a run, as it is, for other programs."""
     cli = cli_of(context)
-    text = RunStore().export(run, format)
+    if format == "svg":
+        from counterpoint.cli.picture import picture
+
+        text = picture(RunStore(), run)
+    else:
+        text = RunStore().export(run, format)
     if out is None:
         cli.out.file.write(text if format == "text" or text.endswith("\n") else text + "\n")
         return

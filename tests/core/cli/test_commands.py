@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -286,6 +287,11 @@ def test_runs(invoke: Any, recipe: Path, tmp_path: Path) -> None:
     assert invoke("runs", "export", second, "-f", "recipe", "--out", again).out == ""
     assert invoke("run", again, "second", "-q").out.strip() == invoke("runs", "export", second).out.strip()
     assert invoke("runs", "export", second, "-f", "pdf").status == 2
+    drawn = ElementTree.fromstring(invoke("runs", "export", second, "-f", "svg").out)
+    written = "".join(drawn.itertext()).replace("\xa0", " ")
+    for piece in ("counterpoint run", "user: second", "passes"):
+        assert piece in written
+    assert "http" not in written, "a picture reaches for nothing"
 
     assert "deleted" in invoke("runs", "rm", first, second).out
     assert invoke("runs", "rm", first).status == 1
