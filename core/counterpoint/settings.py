@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+_TRUNCATION = ("top_k", "top_p", "min_p")
 _WHOLE = {"settings": "stand alone"}
 """Validation context: defaults count as well, for nothing else will go under these settings."""
 
@@ -52,7 +53,7 @@ class Sampling(BaseModel):
         """What contradicts what among the named settings (None: all); empty when nothing does."""
         among = type(self).model_fields if among is None else among
         if self.temperature == 0 and "temperature" in among:
-            named = [name for name in ("top_k", "top_p", "min_p") if getattr(self, name) is not None]
+            named = [name for name in _TRUNCATION if getattr(self, name) is not None]
             if named:
                 return (
                     f"temperature 0 is greedy decoding, which {', '.join(named)} contradict(s): "
@@ -65,7 +66,7 @@ class Sampling(BaseModel):
         return ""
 
     def merged(self, other: Sampling | None) -> Sampling:
-        """These settings with what was set in ``other`` on top.
+        """These settings with what was set in ``other`` on top. A temperature of 0 on top lifts the truncation below it.
 
         Raises:
             pydantic.ValidationError: together they contradict one another.
@@ -74,6 +75,8 @@ class Sampling(BaseModel):
             return self
         changed = {name: getattr(other, name) for name in other.model_fields_set}
         kept = {name: getattr(self, name) for name in self.model_fields_set}
+        if changed.get("temperature") == 0:
+            kept = {name: value for name, value in kept.items() if name not in _TRUNCATION}
         return Sampling.model_validate({**kept, **changed}, context=_WHOLE)
 
     @property

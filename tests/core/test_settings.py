@@ -40,7 +40,7 @@ def test_merging_keeps_what_was_set() -> None:
     base = Sampling(temperature=0.8, top_p=0.9, max_tokens=100)
     assert base.merged(None) is base
     assert base.merged(Sampling(max_tokens=5)) == Sampling(temperature=0.8, top_p=0.9, max_tokens=5)
-    assert base.merged(Sampling(temperature=0, top_p=None)) == Sampling(max_tokens=100), "0 and None are set as well"
+    assert base.merged(Sampling(temperature=0)) == Sampling(max_tokens=100), "0 is set as well"
     assert base.merged(Sampling()) == base
     assert base.merged(Sampling(temperature=0.5)).merged(Sampling(min_tokens=3)) == Sampling(
         temperature=0.5, top_p=0.9, min_tokens=3, max_tokens=100
@@ -53,9 +53,14 @@ def test_settings_over_others_may_set_truncation_alone() -> None:
     assert Sampling(max_tokens=1000).merged(Sampling(min_tokens=600)) == Sampling(max_tokens=1000, min_tokens=600)
 
 
+def test_greedy_over_truncation_lifts_it() -> None:
+    """As `--temperature 0` over a recipe's top_p."""
+    assert Sampling(temperature=0.8, top_p=0.9, max_tokens=9).merged(Sampling(temperature=0)) == Sampling(max_tokens=9)
+
+
 def test_merged_settings_may_contradict() -> None:
     with pytest.raises(ValidationError, match="top_p"):
-        Sampling(temperature=0.8, top_p=0.9).merged(Sampling(temperature=0))
+        Sampling(temperature=0).merged(Sampling(top_p=0.9))
     with pytest.raises(ValidationError, match=r"min_tokens \(50\) is above max_tokens \(9\)"):
         Sampling(min_tokens=50).merged(Sampling(max_tokens=9))
 

@@ -71,8 +71,14 @@ def test_the_right_answer() -> None:
     assert "Paris" in json.loads(done.stdout)["text"]
 
 
-@pytest.mark.parametrize("name", ["smollm2", "gemma"])
-def test_the_other_catalogue_models_answer(name: str) -> None:
-    done = counterpoint("run", name, "--json", "--max-tokens", "24", "The capital of France is")
+@pytest.mark.parametrize(
+    ("name", "prompt", "answer"),
+    [
+        ("smollm2", "What is the capital of France?", "Paris"),
+        ("gemma", "The capital of Germany is Berlin. The capital of Italy is", "Rome"),
+    ],
+)
+def test_the_other_catalogue_models_answer(name: str, prompt: str, answer: str) -> None:
+    done = counterpoint("run", name, "--json", "--temperature", "0", "--max-tokens", "24", prompt)
     assert done.returncode == 0, done.stderr
-    assert "Paris" in json.loads(done.stdout)["text"]
+    assert answer in json.loads(done.stdout)["text"]
