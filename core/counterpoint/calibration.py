@@ -27,15 +27,24 @@ def calibrate(backend: Backend, key: str) -> PassCosts:
 
     The result is kept in ``calibration.json`` beside the model store; delete the file to measure again.
     """
-    path = paths.home() / "calibration.json"
-    name = f"{key}|{platform.node()}|{torch.get_num_threads()} threads|torch {torch.__version__}"
-    known = _read(path)
-    if (costs := _parse(known.get(name))) is not None:
+    if (costs := known_costs(key)) is not None:
         return costs
     costs = _measure(backend)
-    known[name] = costs.points
-    _write(path, known)
+    _write(_path(), {**_read(_path()), _name(key): costs.points})
     return costs
+
+
+def known_costs(key: str) -> PassCosts | None:
+    """What has been measured on this machine before; None when nothing has."""
+    return _parse(_read(_path()).get(_name(key)))
+
+
+def _path() -> Path:
+    return paths.home() / "calibration.json"
+
+
+def _name(key: str) -> str:
+    return f"{key}|{platform.node()}|{torch.get_num_threads()} threads|torch {torch.__version__}"
 
 
 def _measure(backend: Backend) -> PassCosts:

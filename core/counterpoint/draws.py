@@ -18,6 +18,8 @@ from counterpoint.settings import Sampling
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from counterpoint.session import Session
+
 Purpose = Literal["sample", "draft", "accept", "residual"] | str
 """What a draw is for; a plugin may name its own."""
 
@@ -68,6 +70,27 @@ class DrawRequest:
     draft_logits: Tensor | None = None
     accept_keys: list[int] = field(default_factory=list)
     future: asyncio.Future[Drawn | Verdict] | None = None
+
+    @classmethod
+    def on(
+        cls,
+        session: Session,
+        rows: Tensor,
+        keys: list[int],
+        sampling: Sampling,
+        response: Sequence[int],
+        following: Sequence[int],
+    ) -> DrawRequest:
+        """Draws from rows of a session; row i is the distribution after ``response + following[:i]``."""
+        request = cls(rows, sampling, keys)
+        if sampling.repetition_penalty != 1.0:
+            before = [*session.prompt_ids, *response]
+            request.seen = [[*before, *following[:i]] for i in range(len(keys))]
+        short = sampling.min_tokens + len(session.prefix_ids) - len(response)
+        if sampling.ignore_stop or short > 0:
+            request.forbidden = tuple(sorted(session.stop_ids))
+            request.forbidden_rows = len(keys) if sampling.ignore_stop else min(len(keys), short)
+        return request
 
 
 class DrawBatch(Batch):

@@ -28,7 +28,8 @@ from counterpoint.prompt import Completion, Prompt, PromptLike
 from counterpoint.recipe import Recipe, load_recipe
 from counterpoint.registry import Registry, load_plugins
 from counterpoint.rendering import render
-from counterpoint.running import Run, RunState
+from counterpoint.running import Run
+from counterpoint.runstate import RunState
 from counterpoint.scheduler import Scheduler
 from counterpoint.settings import Budget, Sampling
 from counterpoint.streaming import RunResult, RunStream

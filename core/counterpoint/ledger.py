@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,3 +48,54 @@ class BudgetMeter:
             raise BudgetSpent(self, "seconds", self.budget.seconds, elapsed, seconds)
         if self.budget.tokens is not None and self.tokens + tokens > self.budget.tokens:
             raise BudgetSpent(self, "tokens", self.budget.tokens, self.tokens, tokens)
+
+
+class Account:
+    """What one call may spend: every budget in force, its own innermost. Whoever spends, spends from all of them."""
+
+    def __init__(self, meters: tuple[BudgetMeter, ...] = ()) -> None:
+        self._meters = meters
+
+    def within(self, budget: Budget | None) -> Account:
+        """The account of a call below, with an allowance of its own or none."""
+        return Account((*self._meters, BudgetMeter(budget))) if budget else self
+
+    @property
+    def limited(self) -> bool:
+        """Whether any budget is in force."""
+        return bool(self._meters)
+
+    def set_here(self, spent: BudgetSpent) -> bool:
+        """Whether it is the innermost budget that is spent."""
+        return bool(self._meters) and spent.meter is self._meters[-1]
+
+    def admit(self, *, flops: float = 0.0, seconds: float = 0.0, tokens: int = 0) -> None:
+        """Raises BudgetSpent where an estimate does not fit what is left."""
+        for meter in self._meters:
+            meter.admit(flops=flops, seconds=seconds, tokens=tokens)
+
+    def reserve(self, flops: float) -> None:
+        """Counts a pass under way (negative: no longer)."""
+        for meter in self._meters:
+            meter.reserved_flops += flops
+
+    def spend(self, flops: float) -> None:
+        """Counts what a pass took."""
+        for meter in self._meters:
+            meter.flops += flops
+
+    def count(self, tokens: int) -> None:
+        """Counts generated tokens."""
+        for meter in self._meters:
+            meter.tokens += tokens
+
+    @property
+    def reserved(self) -> float:
+        """FLOPs under way."""
+        return sum(meter.reserved_flops for meter in self._meters)
+
+    @property
+    def tokens_left(self) -> float:
+        """Tokens that may still be generated; infinite where no budget limits them."""
+        limits = [(meter.budget.tokens, meter.tokens) for meter in self._meters]
+        return min((limit - spent for limit, spent in limits if limit is not None), default=math.inf)

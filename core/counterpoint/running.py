@@ -6,8 +6,6 @@ Nodes never call one another directly; they ask their run, so that the engine me
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,18 +13,17 @@ from counterpoint.costs import PassCosts, nominal_costs, total_costs
 from counterpoint.draws import Drawn, DrawRequest, Purpose, Verdict, draw_key
 from counterpoint.errors import RunError
 from counterpoint.events import BudgetSpent as BudgetSpentEvent
-from counterpoint.events import Emitted, Event, EventBase, Forward, NodeFinished, NodeStarted
+from counterpoint.events import Emitted, EventBase, Forward, NodeFinished, NodeStarted
 from counterpoint.inputs import merge_sampling
-from counterpoint.ledger import BudgetMeter, BudgetSpent
+from counterpoint.ledger import Account, BudgetSpent
 from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Verifier
 from counterpoint.prompt import Completion, FinishReason, Prompt
+from counterpoint.runstate import RunState
 from counterpoint.settings import Budget, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from counterpoint.engine import Engine
-    from counterpoint.graph import Graph
     from counterpoint.host import ModelHost, PassShare
     from counterpoint.recipe import Recipe
     from counterpoint.response import Response
@@ -34,50 +31,6 @@ if TYPE_CHECKING:
     from counterpoint.tokenizer import Tokenizer
 
 T = TypeVar("T")
-
-
-class RunState:
-    """What all spans of one run share."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        recipe: Recipe,
-        graph: Graph,
-        prompt: Prompt,
-        *,
-        seed: int,
-        row: int,
-        deliver: Callable[[Event], None],
-    ) -> None:
-        self.engine = engine
-        self.recipe = recipe
-        self.graph = graph
-        self.prompt = prompt
-        self.seed = seed
-        self.row = row
-        self.hosts: dict[str, ModelHost] = {}
-        self._deliver = deliver
-        self._started = time.perf_counter()
-        self._seq = 0
-        self._spans = 0
-
-    def new_span(self) -> int:
-        """The number of the next span; 0 is the run itself."""
-        self._spans += 1
-        return self._spans
-
-    def emit(self, event: EventBase, span: int, parent: int | None, node: str) -> None:
-        """Stamps an event and hands it on."""
-        stamp = {
-            "seq": self._seq,
-            "t": round(time.perf_counter() - self._started, 6),
-            "span": span,
-            "parent": parent,
-            "node": event.node or node,
-        }
-        self._seq += 1
-        self._deliver(event.model_copy(update=stamp))  # type: ignore[arg-type]
 
 
 class Run:
@@ -98,7 +51,7 @@ class Run:
         indices: tuple[int, ...] = (),
         parent: Run | None = None,
         sampling: Sampling | None = None,
-        meters: tuple[BudgetMeter, ...] = (),
+        account: Account | None = None,
         relay: Run | None = None,
     ) -> None:
         self._state = state
@@ -106,7 +59,7 @@ class Run:
         self._indices = indices
         self._parent = parent
         self.sampling = sampling or state.recipe.sampling
-        self._meters = meters
+        self._account = account or Account()
         self._relay = relay
         self._children = 0
         self._span = state.new_span()
@@ -120,11 +73,11 @@ class Run:
     @classmethod
     def root(cls, state: RunState, budget: Budget | None) -> Run:
         """The span of the recipe's output node."""
-        return cls(state, state.graph.output, meters=(BudgetMeter(budget),) if budget else ())
+        return cls(state, state.graph.output, account=Account().within(budget))
 
     async def answer(self, node: Generator, prompt: Prompt) -> Completion:
         """Runs the output node (the engine's part)."""
-        return await self._call("Generator", node, lambda: node.generate(_public(prompt), self), bool(self._meters))
+        return await self._call("Generator", node, lambda: node.generate(_public(prompt), self), self._account.limited)
 
     @property
     def seed(self) -> int:
@@ -305,7 +258,7 @@ class Run:
 
     def _part(self, path: str, node: Node, role: str) -> Run:
         """The run of a node that works as a part of this one: it draws with this node's noise, and ends with it."""
-        run = Run(self._state, path, indices=self._indices, parent=self, sampling=self.sampling, meters=self._meters)
+        run = Run(self._state, path, indices=self._indices, parent=self, sampling=self.sampling, account=self._account)
         run._sessions = self._sessions  # what it opens is closed with this call, even if it fails half-way
         run._counts_for = self._counts_for
         run.emit(NodeStarted(kind=node.kind, role=role))
@@ -314,14 +267,13 @@ class Run:
     def _child(self, path: str, budget: Budget | None, sampling: Sampling | None, relay: Run | None) -> Run:
         index = self._children
         self._children += 1
-        meters = (*self._meters, BudgetMeter(budget)) if budget else self._meters
         return Run(
             self._state,
             path,
             indices=(*self._indices, index),
             parent=self,
             sampling=sampling or self.sampling,
-            meters=meters,
+            account=self._account.within(budget),
             relay=relay,
         )
 
@@ -332,7 +284,7 @@ class Run:
             completion = await self._flushed(call)
         except BudgetSpent as spent:
             event = BudgetSpentEvent(unit=spent.unit, limit=spent.limit, spent=spent.spent, needed=spent.needed)
-            if not own_budget or spent.meter is not self._meters[-1]:
+            if not own_budget or not self._account.set_here(spent):
                 self._finished("budget")
                 raise
             self.emit(event)
@@ -426,23 +378,14 @@ class Run:
     def _request(
         self, rows: Tensor, session: Session, response: Sequence[int], following: Sequence[int], purpose: Purpose
     ) -> DrawRequest:
-        sampling = self.sampling
         rows = rows if rows.dim() == 2 else rows[None]
-        count = rows.shape[0]
-        request = DrawRequest(rows, sampling, self.keys(len(response), count, purpose))
-        if sampling.repetition_penalty != 1.0:
-            before = [*session.prompt_ids, *response]
-            request.seen = [[*before, *following[:i]] for i in range(count)]
-        short = sampling.min_tokens + len(session.prefix_ids) - len(response)
-        if sampling.ignore_stop or short > 0:
-            request.forbidden = tuple(sorted(session.stop_ids))
-            request.forbidden_rows = count if sampling.ignore_stop else min(count, short)
+        keys = self.keys(len(response), rows.shape[0], purpose)
+        request = DrawRequest.on(session, rows, keys, self.sampling, response, following)
         request.alternatives = 5 if self._state.recipe.record == "full" else 0
         return request
 
     async def _draw(self, request: DrawRequest, new: int) -> Drawn | Verdict:
-        for meter in self._meters:
-            meter.admit(tokens=new)
+        self._account.admit(tokens=new)
         self.count_tokens(new)  # before the draw, for others may draw at the same time
         try:
             return await self._state.engine.draws.submit(request)
@@ -453,26 +396,22 @@ class Run:
     def count_tokens(self, tokens: int) -> None:
         """Counts tokens as generated that no draw has counted: those a look-up proposed and the target let stand."""
         self._counts_for._generated += tokens
-        for meter in self._meters:
-            meter.tokens += tokens
+        self._account.count(tokens)
 
     @property
     def tokens_left(self) -> float:
         """Tokens that the budgets in force still allow to be generated; infinite where none limits them."""
-        limited = [meter for meter in self._meters if meter.budget.tokens is not None]
-        return min((meter.budget.tokens - meter.tokens for meter in limited if meter.budget.tokens), default=math.inf)
+        return self._account.tokens_left
 
     # --- metering (called by the engine) -----------------------------------------------------------------------------
 
     def admit(self, flops: float, seconds: float) -> None:
         """Raises BudgetSpent when a pass does not fit a budget in force."""
-        for meter in self._meters:
-            meter.admit(flops=flops, seconds=seconds)
+        self._account.admit(flops=flops, seconds=seconds)
 
     def reserve(self, flops: float) -> None:
         """Counts a pass under way."""
-        for meter in self._meters:
-            meter.reserved_flops += flops
+        self._account.reserve(flops)
 
     def keep(self, session: Session) -> None:
         """Closes a session (a fork, say) when this call ends."""
@@ -480,8 +419,7 @@ class Run:
 
     def charge(self, path: str, share: PassShare) -> None:
         """Records a pass."""
-        for meter in self._meters:
-            meter.flops += share.flops
+        self._account.spend(share.flops)
         self.emit(Forward(node=path, **vars(share)))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
-import platform
 from typing import Annotated, Any
 
 import typer
@@ -188,15 +186,10 @@ def flops_per_token(facts: ModelFacts) -> float | None:
 
 def seconds_per_pass(facts: ModelFacts) -> float | None:
     """Seconds of a pass of one token, where this machine has measured it before."""
-    from counterpoint import paths
+    from counterpoint.calibration import known_costs
 
-    try:
-        known = json_module.loads((paths.home() / "calibration.json").read_text(encoding="utf-8"))
-        prefix = f"{facts.key}|{platform.node()}|"
-        costs = next(value for name, value in reversed(known.items()) if name.startswith(prefix))
-        return float(costs["fixed"] + costs["per_token"])
-    except (OSError, ValueError, StopIteration, LookupError, AttributeError, TypeError):
-        return None
+    costs = known_costs(facts.key)
+    return costs.at(1) if costs is not None else None
 
 
 def prompt_tokens(plan: Plan, path: str, prompt: Prompt | None) -> int | None:

@@ -12,13 +12,16 @@ import pytest
 import yaml
 
 from counterpoint import paths
+from counterpoint.calibration import calibrate
+from counterpoint.cli.console import seconds_text
 from counterpoint.cli.demo import with_backend
 from counterpoint.errors import RecipeError
 from counterpoint.hooks import hookimpl
 from counterpoint.recipe import load_recipe
 from counterpoint.registry import Registry, load_plugins
 from counterpoint.runstore import RunStore
-from counterpoint.testing import fake
+from counterpoint.testing import FakeModel, fake
+from counterpoint.testing.fake import FakeBackend
 
 
 def test_a_plan(invoke: Any, recipe: Path) -> None:
@@ -55,9 +58,13 @@ def test_a_plan_as_json(invoke: Any, recipe: Path) -> None:
 
 
 def test_a_plan_knows_what_was_measured(invoke: Any, recipe: Path) -> None:
-    invoke("run", recipe)  # a run of `speculative` calibrates
-    data = json.loads(invoke("plan", recipe, "--json").out)
-    assert data["models"][0]["seconds_per_pass"] is None or data["models"][0]["seconds_per_pass"] > 0
+    large = load_recipe(recipe, registry=load_plugins([fake])).nodes["large"]
+    assert isinstance(large, FakeModel)
+    facts = large.inspect(SimpleNamespace())  # type: ignore[arg-type]
+    costs = calibrate(FakeBackend(large), facts.key)
+    (model, _) = json.loads(invoke("plan", recipe, "--json").out)["models"]
+    assert model["seconds_per_pass"] == costs.at(1)
+    assert seconds_text(costs.at(1)) in invoke("plan", recipe).out
 
 
 def test_the_plan_of_models_that_are_not_here(invoke: Any) -> None:

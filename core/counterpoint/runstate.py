@@ -1,0 +1,60 @@
+"""What all spans of one run share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from counterpoint.events import Event, EventBase
+from counterpoint.prompt import Prompt
+
+if TYPE_CHECKING:
+    from counterpoint.engine import Engine
+    from counterpoint.graph import Graph
+    from counterpoint.host import ModelHost
+    from counterpoint.recipe import Recipe
+
+
+class RunState:
+    """What all spans of one run share."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        recipe: Recipe,
+        graph: Graph,
+        prompt: Prompt,
+        *,
+        seed: int,
+        row: int,
+        deliver: Callable[[Event], None],
+    ) -> None:
+        self.engine = engine
+        self.recipe = recipe
+        self.graph = graph
+        self.prompt = prompt
+        self.seed = seed
+        self.row = row
+        self.hosts: dict[str, ModelHost] = {}
+        self._deliver = deliver
+        self._started = time.perf_counter()
+        self._seq = 0
+        self._spans = 0
+
+    def new_span(self) -> int:
+        """The number of the next span; 0 is the run itself."""
+        self._spans += 1
+        return self._spans
+
+    def emit(self, event: EventBase, span: int, parent: int | None, node: str) -> None:
+        """Stamps an event and hands it on."""
+        stamp = {
+            "seq": self._seq,
+            "t": round(time.perf_counter() - self._started, 6),
+            "span": span,
+            "parent": parent,
+            "node": event.node or node,
+        }
+        self._seq += 1
+        self._deliver(event.model_copy(update=stamp))  # type: ignore[arg-type]
