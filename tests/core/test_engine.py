@@ -96,12 +96,12 @@ def test_no_prompt_at_all(engine: Engine) -> None:
 
 def test_settings_that_contradict(engine: Engine) -> None:
     with pytest.raises(RecipeError, match="sampling: temperature 0 is greedy decoding, which top_p contradict") as caught:
-        engine.run({**PLAIN, "sampling": {"temperature": 1.0, "top_p": 0.5}}, "hello", sampling=Sampling(temperature=0))
+        engine.run({**PLAIN, "sampling": {"max_tokens": 5}}, "hello", sampling=Sampling(top_p=0.5))
     assert caught.value.hint
     with pytest.raises(RecipeError, match="recipe, sampling: temperature 0 is greedy"):
         engine.run({**PLAIN, "sampling": {"top_k": 3}}, "hello")
-    node = {"kind": "sample", "model": "m", "sampling": {"temperature": 0}}
-    given = {**PLAIN, "nodes": {"m": MODEL, "s": node}, "output": "s", "sampling": {"temperature": 1.0, "min_p": 0.1}}
+    node = {"kind": "sample", "model": "m", "sampling": {"min_p": 0.1}}
+    given = {**PLAIN, "nodes": {"m": MODEL, "s": node}, "output": "s", "sampling": {"temperature": 0}}
     with pytest.raises(RecipeError) as merged:
         engine.run(given, "hello")
     assert "s: temperature 0 is greedy decoding, which min_p contradict" in merged.value.message
