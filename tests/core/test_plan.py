@@ -94,8 +94,8 @@ def test_models_without_a_template(stage: Any, prompt_format: str | None, monkey
 
 
 def test_contradictions_of_a_node_with_its_recipe(stage: Any) -> None:
-    nodes = {"m": MODEL, "s": {"kind": "sample", "model": "m", "sampling": {"temperature": 0}}}
-    plan = planned(stage, nodes, sampling={"temperature": 1, "top_k": 4})
+    nodes = {"m": MODEL, "s": {"kind": "sample", "model": "m", "sampling": {"top_k": 4}}}
+    plan = planned(stage, nodes, sampling={"temperature": 0})
     ((node, message),) = errors(plan)
     assert node == "s"
     assert message.startswith("temperature 0 is greedy decoding, which top_k contradict")

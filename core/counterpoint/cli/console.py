@@ -87,7 +87,8 @@ def write(console: Console, text: str, colour: str | None = None) -> None:
     if console.is_terminal:
         text = text.translate(_CONTROL)
         if colour and console.color_system and not console.no_color:
-            text = Style.parse(colour).render(text, color_system=_system(console))
+            # a new style each time: a parsed one is shared, and remembers the codes of the first console it was drawn on
+            text = Style(color=colour).render(text, color_system=_system(console))
     console.file.write(text)
     console.file.flush()
 
