@@ -12,7 +12,7 @@ from counterpoint.cli.render import show_summary
 from counterpoint.runstore import RunStore
 from counterpoint.trace import Summary, segments
 
-_WIDTH = 100
+_WIDTH = 120
 # rich's own frame, without the web font it fetches: a picture reaches for nothing
 _FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>

@@ -73,8 +73,6 @@ def load(node: HuggingFaceModel, resources: Resources) -> HuggingFaceBackend:
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
-                # the system may drop pages of a mapped file at any time, and a pass would then wait for the disk
-                disable_mmap=True,
                 **options,
             )
     except CounterpointError:
@@ -86,6 +84,7 @@ def load(node: HuggingFaceModel, resources: Resources) -> HuggingFaceBackend:
         ) from error
     if node.adapter:
         model = _adapted(model, node.adapter, resources)
+    _copy_into_memory(model)
     model.eval()
     tokenizer = _tokenizer(files.directory)
     return HuggingFaceBackend(
@@ -96,6 +95,17 @@ def load(node: HuggingFaceModel, resources: Resources) -> HuggingFaceBackend:
         stop_ids=_stop_ids(files.directory, tokenizer),
         kernel=node.attention,
     )
+
+
+@torch.no_grad()
+def _copy_into_memory(model: nn.Module) -> None:
+    """Weights on the CPU are still the mapped file, whose pages the system may drop at any time; a pass would wait for the disk.
+
+    (A tenth of the time that reading without a map takes: `disable_mmap`.)
+    """
+    for weight in model.parameters():
+        if weight.device.type == "cpu" and type(weight.data) is torch.Tensor:
+            weight.data = weight.data.clone()
 
 
 @contextlib.contextmanager
