@@ -26,6 +26,13 @@ def humaneval(count: int) -> list[str]:
         return [json.loads(line)["prompt"] for _, line in zip(range(count), lines, strict=False)]
 
 
+def solutions(count: int) -> list[str]:
+    """The first problems of HumanEval with their reference solutions: real code."""
+    with (paths.data() / "humaneval.jsonl").open(encoding="utf-8") as lines:
+        found = [json.loads(line) for _, line in zip(range(count), lines, strict=False)]
+    return [example["prompt"].lstrip() + example["canonical_solution"] for example in found]
+
+
 def model(source: str, dtype: str = "bfloat16") -> dict[str, Any]:
     """A `huggingface` node as plain data."""
     return {"kind": "huggingface", "source": source, "dtype": dtype}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -15,7 +14,8 @@ from torch import Tensor
 from counterpoint.costs import PassCosts
 from counterpoint.errors import ModelError
 from counterpoint.scheduler import Batch
-from counterpoint.session import Backend, Session, Step, StepResult
+from counterpoint.session import Backend, CacheFull, Session, Step, StepResult
+from counterpoint.slots import SlotTable
 
 if TYPE_CHECKING:
     from counterpoint.leaf import LeafSession
@@ -24,8 +24,6 @@ PREFILL_CHUNK = 256
 """Most tokens of one row in one pass, so that a long prompt does not hold up rows that decode."""
 PASS_TOKENS = 1024
 """Most tokens of all rows in one pass."""
-PARKED_TOKENS = 32_768
-"""Tokens kept in the cache for sessions that are closed, oldest given back first."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,31 @@ class _Request:
     scores: list[Tensor] = field(default_factory=list)
     last_row: Tensor | None = None
 
+    def take(self, part: _Part, result: StepResult) -> None:
+        """Takes what a pass has brought."""
+        if part.again:
+            return
+        self.fed += len(part.step.ids)
+        if part.step.score:
+            if self.last_row is not None:  # the chunk's first token is scored by the last row of the chunk before
+                row = torch.log_softmax(self.last_row, dim=-1)
+                self.scores.append(row[:, part.step.ids[0]])
+            assert result.logprobs is not None
+            self.scores.append(result.logprobs)
+            self.last_row = result.rows[-1:]
+        elif part.step.rows:
+            self.collected.append(result.rows)
+
+
+@dataclass
+class _Part:
+    """A request's share of one pass."""
+
+    request: _Request
+    step: Step
+    again: bool
+    """Whether it only feeds what the slot has lost."""
+
 
 class ModelHost(Batch):
     """A loaded model: its slots, the requests that wait for its next pass, and closed sessions worth resuming."""
@@ -91,8 +114,8 @@ class ModelHost(Batch):
         self.costs: PassCosts | None = None
         """What passes cost here, once calibrated."""
         self._requests: list[_Request] = []
-        self._held: dict[int, list[int]] = {}  # slot → tokens in the cache
-        self._parked: OrderedDict[int, Tensor | None] = OrderedDict()  # closed sessions' slots → their last row
+        self.table = SlotTable(backend)
+        """The slots of all sessions, open and closed."""
         self._opening: dict[tuple[int, ...], asyncio.Future[LeafSession]] = {}
         self._passes = 0
 
@@ -103,7 +126,7 @@ class ModelHost(Batch):
     @property
     def slots(self) -> int:
         """Slots in use by open sessions."""
-        return len(self._held) - len(self._parked)
+        return self.table.open
 
     async def open(self, session: LeafSession) -> None:
         """Fills a new session's slot with its prompt and prefix: from a session with the same beginning where there is one."""
@@ -113,18 +136,18 @@ class ModelHost(Batch):
             await asyncio.wait([opening])
             if not opening.cancelled() and opening.exception() is None:
                 donor = opening.result()
-                if not donor.closed and tuple(self._held[donor.slot][: len(ids)]) == ids:
+                if not donor.closed and tuple(self.table.tokens(donor.slot)[: len(ids)]) == ids:
                     session.adopt(donor, len(ids))
                     return
         opening = asyncio.get_running_loop().create_future()
         self._opening[ids] = opening
         try:
-            session.slot, row = self._slot_for(ids)
-            have = len(self._held[session.slot])
+            session.slot, row = self.table.open_on(ids)
+            have = self.table.length(session.slot)
             if row is None:
                 if have == len(ids):
                     have -= 1
-                    self.truncate(session.slot, have)
+                    self.table.truncate(session.slot, have)
                 rows, _ = await self.submit(session, ids[have:], 1)
                 row = rows[-1:]
             session.set_rows(row, len(session.prefix_ids))
@@ -136,62 +159,17 @@ class ModelHost(Batch):
             opening.cancel()
             del self._opening[ids]
 
-    def _slot_for(self, ids: tuple[int, ...]) -> tuple[int, Tensor | None]:
-        """A slot that holds the longest known beginning of ``ids``, and the row after it if that is all of them."""
-        best, length = None, 0
-        for slot, held in self._held.items():
-            common = _common_prefix(held, ids)
-            if common > length or (common == length and common and slot in self._parked):
-                best, length = slot, common
-        if best is None or length < min(8, len(ids)):
-            slot = self.backend.new_slot()
-            self._held[slot] = []
-            return slot, None
-        if best in self._parked and 2 * length >= len(self._held[best]):
-            row = self._parked.pop(best)
-            complete = length == len(ids) == len(self._held[best])
-            self.truncate(best, length)
-            return best, row if complete else None
-        return self.copy(best, length), None
-
-    def truncate(self, slot: int, length: int) -> None:
-        """Drops a slot's tokens beyond ``length``."""
-        if length < len(self._held[slot]):
-            self.backend.truncate(slot, length)
-            del self._held[slot][length:]
-
-    def copy(self, slot: int, length: int) -> int:
-        """A new slot with the first ``length`` tokens of another."""
-        new = self.backend.copy(slot, length)
-        self._held[new] = self._held[slot][:length]
-        return new
-
-    def held(self, slot: int) -> int:
-        """Tokens in a slot's cache."""
-        return len(self._held[slot])
-
     def park(self, slot: int, row: Tensor | None) -> None:
         """Keeps a closed session's slot for who opens the same beginning again, as long as there is room."""
         for request in [r for r in self._requests if r.slot == slot]:
             self._drop(request)
-        self._parked[slot] = row
-        total = sum(len(self._held[parked]) for parked in self._parked)
-        while total > PARKED_TOKENS or len(self._parked) > 16:
-            oldest, _ = self._parked.popitem(last=False)
-            total -= len(self._held[oldest])
-            self.free(oldest)
-
-    def free(self, slot: int) -> None:
-        """Gives a slot back to the backend."""
-        self._parked.pop(slot, None)
-        del self._held[slot]
-        self.backend.free(slot)
+        self.table.park(slot, row)
 
     async def submit(
         self, session: LeafSession, ids: Sequence[int], rows: int, *, score: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Feeds tokens in the coming passes; returns the last ``rows`` rows, and log-probabilities when scoring."""
-        held = len(self._held[session.slot])
+        held = self.table.length(session.slot)
         if held + len(ids) > self.backend.context:
             raise ModelError(
                 f"{session.path}: {held + len(ids)} tokens do not fit the context of {self.backend.context} tokens",
@@ -230,44 +208,88 @@ class ModelHost(Batch):
                 request.future.set_exception(as_model_error(request.path, error))
 
     def execute(self) -> None:
-        chosen: list[tuple[_Request, int]] = []
-        room = PASS_TOKENS
-        for request in sorted(self._requests, key=lambda r: len(r.ids) - r.fed > PREFILL_CHUNK):
-            count = min(len(request.ids) - request.fed, PREFILL_CHUNK, room)
-            if count > 0:
-                chosen.append((request, count))
-                room -= count
-        steps = [self._step(request, count) for request, count in chosen]
-        started = time.perf_counter()
-        try:
-            results = self.backend.forward(steps)
-            self.backend.synchronize()
-            _check_results(steps, results)
-        except Exception as error:  # noqa: BLE001 (whoever asked gets it)
-            for request, _ in chosen:
-                self._requests.remove(request)
-                self.backend.truncate(request.slot, len(self._held[request.slot]))
-                if not request.future.done():
-                    request.future.set_exception(as_model_error(request.path, error))
+        while chosen := self._choose():
+            started = time.perf_counter()
+            try:
+                results = self.backend.forward([part.step for part in chosen])
+                self.backend.synchronize()
+                _check_results([part.step for part in chosen], results)
+            except CacheFull as error:
+                self._make_room(min(part.request.slot for part in chosen), error)
+                continue
+            except Exception as error:  # noqa: BLE001 (whoever asked gets it)
+                for part in chosen:
+                    self.table.undo(part.request.slot)
+                    self._fail(part.request, error)
+                return
+            self._account(chosen, results, time.perf_counter() - started)
             return
-        seconds = self.pass_seconds = time.perf_counter() - started
+
+    def _choose(self) -> list[_Part]:
+        """What the next pass feeds: long prompts last, and none that has to wait for room while others do not."""
+        waiting = [request for request in self._requests if self.table.waits(request.slot)]
+        ready = [request for request in self._requests if request not in waiting]
+        # when all of them wait, the oldest session's goes on, and others give way to it
+        requests = ready or sorted(waiting, key=lambda request: request.slot)[:1]
+        chosen: list[_Part] = []
+        room = PASS_TOKENS
+        for request in sorted(requests, key=lambda r: len(r.ids) - r.fed > PREFILL_CHUNK):
+            if room <= 0:
+                break
+            if not self._placed(request, alone=not ready):
+                continue
+            part = self._part(request, min(PREFILL_CHUNK, room))
+            room -= len(part.step.ids)
+            chosen.append(part)
+        return chosen or (self._choose() if self._requests and ready else [])
+
+    def _placed(self, request: _Request, *, alone: bool) -> bool:
+        """Whether a request's slot has a place in the backend, or gets one; for one that is alone, others give way."""
+        while True:
+            try:
+                self.table.place(request.slot)
+                return True
+            except CacheFull as error:
+                if self.table.give_back_oldest() or (alone and self._make_room(request.slot, error)):
+                    continue
+                self.table.wait(request.slot)
+                return False
+
+    def _make_room(self, oldest: int, error: CacheFull) -> bool:
+        """Frees what closed sessions hold, or has the youngest session give way; else the oldest cannot go on at all."""
+        if self.table.give_back_oldest() or self.table.give_way(besides=oldest) is not None:
+            return True
+        for request in [request for request in self._requests if request.slot == oldest]:
+            self._fail(request, error)
+        return False
+
+    def _fail(self, request: _Request, error: Exception) -> None:
+        self._requests.remove(request)
+        if not request.future.done():
+            request.future.set_exception(as_model_error(request.path, error))
+
+    def _part(self, request: _Request, most: int) -> _Part:
+        """The next tokens of a request (those its slot has lost come first), and which of its rows they bring."""
+        place = self.table.place(request.slot)
+        if missing := self.table.missing(request.slot):
+            return _Part(request, Step(place, missing[:most], 0), again=True)
+        end = min(len(request.ids), request.fed + most)
+        first_row = len(request.ids) - request.rows
+        rows = 1 if request.score else max(0, end - max(first_row, request.fed))
+        return _Part(request, Step(place, request.ids[request.fed : end], rows, request.score), again=False)
+
+    def _account(self, chosen: list[_Part], results: list[StepResult], seconds: float) -> None:
+        """Hands a pass's rows and costs to those who asked."""
+        self.pass_seconds = seconds
         self._passes += 1
-        total = sum(count for _, count in chosen)
-        for (request, count), step, result in zip(chosen, steps, results, strict=True):
-            held = self._held[request.slot]
-            context = _context(len(held), count)
+        total = sum(len(part.step.ids) for part in chosen)
+        for part, result in zip(chosen, results, strict=True):
+            request, step, count = part.request, part.step, len(part.step.ids)
+            held = self.table.filled(request.slot)
+            context = _context(held, count)
             logits_rows = count if step.score else step.rows
-            held.extend(step.ids)
-            request.fed += count
-            if step.score:
-                if request.last_row is not None:  # the chunk's first token is scored by the last row of the chunk before
-                    row = torch.log_softmax(request.last_row, dim=-1)
-                    request.scores.append(row[:, step.ids[0]])
-                assert result.logprobs is not None
-                request.scores.append(result.logprobs)
-                request.last_row = result.rows[-1:]
-            elif step.rows:
-                request.collected.append(result.rows)
+            self.table.fed(request.slot, step.ids, again=part.again)
+            request.take(part, result)
             share = PassShare(
                 self._passes,
                 len(chosen),
@@ -277,21 +299,15 @@ class ModelHost(Batch):
                 self.backend.shape.flops(count, context, logits_rows),
                 seconds,
                 seconds * count / total,
-                request.fed <= request.prompt_tokens,
+                part.again or request.fed <= request.prompt_tokens,
             )
-            request.meter.reserve(-share.flops)  # spent now, and no longer under way
-            request.estimate -= share.flops
+            if not part.again:  # spent now, and no longer under way
+                request.meter.reserve(-share.flops)
+                request.estimate -= share.flops
             request.meter.charge(request.path, share)
             if request.fed == len(request.ids):
                 self._requests.remove(request)
                 self._resolve(request)
-
-    def _step(self, request: _Request, count: int) -> Step:
-        """The next ``count`` tokens of a request, and which of its rows they bring."""
-        end = request.fed + count
-        first_row = len(request.ids) - request.rows
-        rows = max(0, end - max(first_row, request.fed))
-        return Step(request.slot, request.ids[request.fed : end], 1 if request.score else rows, request.score)
 
     def _resolve(self, request: _Request) -> None:
         if request.future.done():
@@ -305,8 +321,7 @@ class ModelHost(Batch):
 
     def close(self) -> None:
         """Frees the model."""
-        self._held.clear()
-        self._parked.clear()
+        self.table.clear()
         self.backend.close()
 
 
@@ -326,18 +341,13 @@ def as_model_error(path: str, error: Exception) -> Exception:
     if isinstance(error, ModelError):
         return error
     hint = "see the traceback with --debug"
+    if isinstance(error, CacheFull):
+        return ModelError(f"{path}: {error}", hint="give the model a larger context, shorten the prompt, or lower max_tokens")
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error):
         hint = "not enough memory: run fewer prompts at once, shorten them, or use a smaller model or dtype"
     failure = ModelError(f"{path}: the forward pass failed: {type(error).__name__}: {error}", hint=hint)
     failure.__cause__ = error
     return failure
-
-
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    for index, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return index
-    return min(len(left), len(right))
 
 
 def _context(held: int, tokens: int) -> int:

@@ -42,18 +42,18 @@ class LeafSession(Session):
 
     @property
     def length(self) -> int:
-        return self.host.held(self.slot) + len(self._waiting) - len(self.prompt_ids)
+        return self.host.table.length(self.slot) + len(self._waiting) - len(self.prompt_ids)
 
     async def logits(self) -> Tensor:
         row = self._known_row(self.length)
         if row is not None:
             return row
         if not self._waiting:  # the row was never asked for: feed the last token again
-            at = self.host.held(self.slot) - 1
+            at = self.host.table.length(self.slot) - 1
             last = (self.prompt_ids + self.prefix_ids)[at] if at < len(self.prompt_ids) else None
             if last is None:
-                last = self.host._held[self.slot][at]
-            self.host.truncate(self.slot, at)
+                last = self.host.table.tokens(self.slot)[at]
+            self.host.table.truncate(self.slot, at)
             self._waiting = [last]
         return (await self._feed((), 1))[-1]
 
@@ -105,10 +105,10 @@ class LeafSession(Session):
     def rollback(self, length: int) -> None:
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot roll back to {length}: the session has {self.length} response tokens")
-        unfed = length + len(self.prompt_ids) - self.host.held(self.slot)
+        unfed = length + len(self.prompt_ids) - self.host.table.length(self.slot)
         del self._waiting[max(0, unfed) :]
         if unfed < 0:
-            self.host.truncate(self.slot, length + len(self.prompt_ids))
+            self.host.table.truncate(self.slot, length + len(self.prompt_ids))
         if self._rows is not None:
             keep = length - self._rows_at + 1
             self._rows = self._rows[:keep] if keep > 0 else None
@@ -125,7 +125,7 @@ class LeafSession(Session):
                 self.stop_strings,
                 self.meter,
             )
-            twin.adopt(self, self.host.held(self.slot))
+            twin.adopt(self, self.host.table.length(self.slot))
             twin._waiting = list(self._waiting)
             self.meter.keep(twin)
             twins.append(twin)
@@ -133,13 +133,13 @@ class LeafSession(Session):
 
     def adopt(self, donor: LeafSession, tokens: int) -> None:
         """Becomes a copy of the first ``tokens`` tokens of another session's slot."""
-        self.slot = self.host.copy(donor.slot, tokens)
+        self.slot = self.host.table.copy(donor.slot, tokens)
         row = donor._known_row(tokens - len(self.prompt_ids))
         if row is not None:
             self.set_rows(row[None], tokens - len(self.prompt_ids))
 
     def close(self) -> None:
         if not self.closed and self.slot >= 0:
-            row = self._known_row(self.host.held(self.slot) - len(self.prompt_ids))
+            row = self._known_row(self.host.table.length(self.slot) - len(self.prompt_ids))
             self.host.park(self.slot, row[None].clone() if row is not None else None)
         self.closed = True

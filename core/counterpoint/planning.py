@@ -43,6 +43,8 @@ class ModelFacts:
     tokenizer: Tokenizer | None = None
     device: str = "cpu"
     dtype: str = ""
+    cache_bytes: int | None = None
+    """Memory that the cache takes as soon as the model is loaded; None where it grows with what it holds."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from counterpoint.planning import ModelFacts, NodePlan, Resources
 from counterpoint.prompt import Completion, FinishReason, Message, Prompt
 from counterpoint.response import Response
 from counterpoint.running import Run
-from counterpoint.session import Backend, Draft, DraftSession, ModelShape, Rows, Session, Step, StepResult
+from counterpoint.session import Backend, CacheFull, Draft, DraftSession, ModelShape, Rows, Session, Step, StepResult
 from counterpoint.settings import Budget, Sampling
 from counterpoint.tokenizer import IncrementalText, Tokenizer
 
@@ -47,6 +47,7 @@ __all__ = [
     "BridgeError",
     "Budget",
     "BudgetError",
+    "CacheFull",
     "CandidateFinished",
     "CandidateScored",
     "CandidateSelected",

@@ -174,6 +174,13 @@ class StepResult:
     logprobs: Tensor | None = None
 
 
+class CacheFull(Exception):
+    """A backend has no room for another slot, or for the tokens of a pass; it is as it was before the call.
+
+    The engine then makes room and asks again, and rows that do not fit wait for their turn.
+    """
+
+
 class Backend(ABC):
     """A loaded model with a cache of slots, one length per slot. Called from one thread only."""
 
@@ -181,15 +188,17 @@ class Backend(ABC):
     shape: ModelShape
     context: int
     """Most tokens a slot holds."""
+    cache_tokens: int | None = None
+    """Most tokens that all slots hold together; None where memory is the only limit."""
     stop_ids: frozenset[int]
 
     @abstractmethod
     def new_slot(self) -> int:
-        """An empty slot."""
+        """An empty slot (or :class:`CacheFull`)."""
 
     @abstractmethod
     def forward(self, steps: Sequence[Step]) -> list[StepResult]:
-        """One ragged pass over distinct slots."""
+        """One ragged pass over distinct slots (or :class:`CacheFull`)."""
 
     @abstractmethod
     def truncate(self, slot: int, length: int) -> None:
@@ -197,7 +206,7 @@ class Backend(ABC):
 
     @abstractmethod
     def copy(self, slot: int, length: int) -> int:
-        """A new slot holding the first ``length`` tokens of this one."""
+        """A new slot holding the first ``length`` tokens of this one (or :class:`CacheFull`)."""
 
     @abstractmethod
     def free(self, slot: int) -> None:

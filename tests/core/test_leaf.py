@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from counterpoint import Engine, ModelError, Sampling
+from counterpoint import Engine, ModelError, Sampling, slots
 from counterpoint import host as hosts
 from counterpoint.events import Drafted, Emitted, Forward, Verified
 from counterpoint.prompt import Prompt
@@ -117,16 +117,16 @@ def test_speculation_never_computes_a_prefix_again(engine: Engine) -> None:
 
 
 def test_parked_sessions_stay_within_bounds(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "PARKED_TOKENS", 300)
+    monkeypatch.setattr(slots, "PARKED_TOKENS", 300)
     for index in range(40):
         engine.run(PLAIN, f"{chr(97 + index % 26) * 3} {index * 'z'} a different prompt")
         (host,) = engine.hosts()
-        assert sum(len(host._held[slot]) for slot in host._parked) <= 300
-        assert host.backend.live_slots == len(host._parked) <= 16
-    monkeypatch.setattr(hosts, "PARKED_TOKENS", 100_000)
+        assert sum(host.table.length(slot) for slot in host.table.parked) <= 300
+        assert host.backend.live_slots == len(host.table.parked) <= 16
+    monkeypatch.setattr(slots, "PARKED_TOKENS", 100_000)
     for index in range(40):
         engine.run(PLAIN, f"{chr(97 + index % 26) * 9} another different prompt {'y' * index}")
-    assert host.backend.live_slots == len(host._parked) == 16
+    assert host.backend.live_slots == len(host.table.parked) == 16
 
 
 def test_the_cache_is_never_wrong(engine: Engine) -> None:

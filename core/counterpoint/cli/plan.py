@@ -174,6 +174,8 @@ def memory(plan: Plan, prompt: Prompt | None) -> dict[str, Any]:
     for path, facts in plan.facts.items():
         if facts.shape is None:
             cache = None
+        elif cache is not None and facts.cache_bytes is not None:
+            cache += facts.cache_bytes
         elif cache is not None:
             cache += facts.shape.kv_bytes * (plan.recipe.sampling.max_tokens + (prompt_tokens(plan, path, prompt) or 0))
     return {"weights": plan.weight_bytes, "cache": cache, "total": machine.total, "available": machine.available}

@@ -35,7 +35,7 @@ def convert(gguf: Path, out: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig, PreTrainedTokenizerFast
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
-    from counterpoint.store import gguf_tokenizer
+    from counterpoint.store import gguf_tokenizer, gguf_vocabulary
     from counterpoint.store.gguf_header import read_header
 
     metadata = read_header(gguf, strings=True).metadata
@@ -56,7 +56,7 @@ def convert(gguf: Path, out: Path) -> None:
         local_files_only=True,
     )
     _forget_quantization(model)
-    ends = gguf_tokenizer.end_ids(metadata)
+    ends = gguf_vocabulary.end_ids(metadata)
     model.config.eos_token_id = ends
     model.generation_config = GenerationConfig(
         bos_token_id=model.config.bos_token_id, eos_token_id=ends, pad_token_id=model.config.pad_token_id

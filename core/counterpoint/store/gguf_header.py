@@ -9,11 +9,13 @@ from __future__ import annotations
 import mmap
 import struct
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 from counterpoint.errors import ModelError
+from counterpoint.store.gguf_vocabulary import GgufVocabulary
 
 # Value types of the metadata: number → struct code; 8 is a string, 9 an array.
 _CODES: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -63,15 +65,61 @@ class GgufHeader:
 
     Attributes:
         metadata: keys as written in the file; string arrays only when they were asked for (else their length).
-        parameters: number of weights in all tensors.
-        tensors: number of tensors.
+        shapes: the dimensions of every tensor, by name.
         expected_bytes: the least size the file must have to hold every tensor it lists.
     """
 
     metadata: dict[str, Any] = field(repr=False)
-    parameters: int
-    tensors: int
+    shapes: dict[str, tuple[int, ...]] = field(repr=False)
     expected_bytes: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights in all tensors."""
+        return sum(map(prod, self.shapes.values()))
+
+    @property
+    def matrix_parameters(self) -> int:
+        """Number of weights in matrices, without the embedding and the output head."""
+        return sum(
+            prod(shape)
+            for name, shape in self.shapes.items()
+            if len(shape) > 1 and not name.startswith(("token_embd.", "output."))
+        )
+
+    @property
+    def file_type(self) -> str:
+        """How most weights are stored (``Q4_K_M``); empty when the file does not say."""
+        import gguf
+
+        number = int(self.metadata.get("general.file_type", -1))
+        try:
+            return gguf.LlamaFileType(number).name.removeprefix("MOSTLY_").removeprefix("ALL_")
+        except ValueError:
+            return ""
+
+    @cached_property
+    def vocabulary(self) -> GgufVocabulary:
+        """Its tokens (of a header that was read with its strings).
+
+        Raises:
+            ModelError: it has none.
+        """
+        if not isinstance(self.metadata.get("tokenizer.ggml.tokens"), list):
+            raise ModelError("the GGUF file has no vocabulary", hint="get a file that was made with its tokenizer")
+        return GgufVocabulary.of(self.metadata)
+
+    def of_architecture(self, name: str, default: Any = None) -> Any:
+        """A setting of the model's architecture.
+
+        Raises:
+            ModelError: the file lacks it, and there is no default.
+        """
+        key = f"{self.metadata['general.architecture']}.{name}"
+        found = self.metadata.get(key, default)
+        if found is None:
+            raise ModelError(f"the GGUF file does not say its {key}", hint="it may not be a language model; get another file")
+        return found
 
 
 class _Reader:
@@ -164,15 +212,16 @@ def _parse(reader: _Reader, *, strings: bool) -> GgufHeader:
         metadata[key] = reader.value(kind, strings=strings)
     if "general.architecture" not in metadata:
         raise ValueError("no general.architecture in its metadata")
-    parameters = end = 0
+    shapes: dict[str, tuple[int, ...]] = {}
+    end = 0
     for _ in range(tensors):
-        reader.skip_string()
+        name = reader.string()
         (dimensions,) = reader.numbers("I")
-        weights = prod(reader.numbers("Q", dimensions))
+        shapes[name] = reader.numbers("Q", dimensions)
+        weights = prod(shapes[name])
         kind, offset = reader.numbers("I")[0], reader.numbers("Q")[0]
         block, size = _BLOCKS.get(kind, (1, 0))  # a type newer than this table: its size is not checked
-        parameters += weights
         end = max(end, offset + weights // block * size)
     alignment = int(metadata.get("general.alignment", 32))
     start = -(-reader.position // alignment) * alignment
-    return GgufHeader(metadata, parameters, tensors, start + end)
+    return GgufHeader(metadata, shapes, start + end)

@@ -19,41 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from counterpoint.errors import ModelError, Unsupported
-
-CONTROL: Final = 3
-USER_DEFINED: Final = 4
-UNUSED: Final = 5
+from counterpoint.store.gguf_vocabulary import CONTROL, NFC, USER_DEFINED, used_tokens
 
 _GPT2: Final = frozenset({"gpt-2", "mpt", "olmo", "jais", "phi-2"})
 _DIGITS_FIRST: Final = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"})
-_NFC: Final = frozenset({"qwen2", "deepseek-r1-qwen"})
-
-# Names under which models publish a second end token beside the one GGUF has a key for (llama.cpp stops at them too).
-_END_NAMES: Final = frozenset(
-    {"<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "</s>"}
-)
-
-
-def end_ids(metadata: dict[str, Any]) -> list[int]:
-    """Ids that end an answer: the file's end token first, then other control tokens with an end token's name."""
-    prefix = "tokenizer.ggml."
-    stated = [metadata.get(f"{prefix}{key}_token_id") for key in ("eos", "eot", "eom")]
-    types = metadata.get(f"{prefix}token_type", [])
-    named = [
-        number
-        for number, (token, kind) in enumerate(zip(metadata[f"{prefix}tokens"], types, strict=False))
-        if kind == CONTROL and token in _END_NAMES
-    ]
-    return list(dict.fromkeys([number for number in stated if number is not None] + sorted(named, reverse=True)))
-
-
-def used_tokens(metadata: dict[str, Any]) -> int:
-    """Number of tokens, without the unused ones at the end of the vocabulary."""
-    count = len(metadata["tokenizer.ggml.tokens"])
-    types = metadata.get("tokenizer.ggml.token_type", [])
-    while 0 < count <= len(types) and types[count - 1] == UNUSED:
-        count -= 1
-    return count
 
 
 def correct(backend: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +46,7 @@ def correct(backend: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]
                 f"the GGUF file names the pre-tokenizer {pre!r}, whose rules Counterpoint does not know",
                 hint="use the model's safetensors form (hf:org/name, or path: and its folder)",
             )
-        if pre in _NFC:
+        if pre in NFC:
             backend["normalizer"] = {"type": "NFC"}
     _drop_unused(backend, used_tokens(metadata))
     if str(metadata.get("general.architecture", "")).startswith("gemma"):

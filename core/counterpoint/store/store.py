@@ -17,6 +17,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ from counterpoint import paths
 from counterpoint.errors import ModelError, ModelNotFound, Unsupported
 from counterpoint.store import conversion, files, folders, hub, manifest, wheels
 from counterpoint.store.catalogue import Catalogue, Entry, builtin_catalogue
-from counterpoint.store.gguf_header import read_header
+from counterpoint.store.gguf_header import GgufHeader, read_header
 from counterpoint.store.kinds import Format, ModelFiles, State, StoredModel
 from counterpoint.store.manifest import Problem
 from counterpoint.store.progress import INTERVAL, Meter, Progress, ProgressCallback, ignore
@@ -120,6 +121,14 @@ class ModelStore:
                 hint="a GGUF file serves transformers and llama.cpp, a safetensors folder transformers only",
             )
         return here
+
+    def gguf_header(self, path: Path) -> GgufHeader:
+        """What a GGUF file says about itself, its vocabulary included (about half a second the first time).
+
+        Raises:
+            ModelError: it is damaged or cut short.
+        """
+        return _header(path, path.stat().st_mtime_ns)
 
     def download_size(self, source: str | Source) -> int | None:
         """Bytes ``ensure`` would download: 0 when the model is here, None when that cannot be told (no network)."""
@@ -336,3 +345,8 @@ class ModelStore:
 
 def _converted(home: Path) -> Path | None:
     return home / _CONVERTED if conversion.is_converted(home / _CONVERTED) else None
+
+
+@lru_cache(maxsize=8)
+def _header(path: Path, changed: int) -> GgufHeader:
+    return read_header(path, strings=True)

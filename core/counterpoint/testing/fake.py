@@ -13,7 +13,7 @@ from counterpoint.costs import PassCosts
 from counterpoint.hooks import hookimpl
 from counterpoint.node import LeafModel, Node
 from counterpoint.planning import ModelFacts, Resources
-from counterpoint.session import Backend, ModelShape, Step, StepResult
+from counterpoint.session import Backend, CacheFull, ModelShape, Step, StepResult
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,6 +66,7 @@ class FakeBackend(Backend):
         self.shape = ModelShape(1000 * node.cost, 1, 1, 8, 8, size, 16)
         self.context = node.context
         self.stop_ids = frozenset({size - 1})
+        self.cache_tokens = node.cache
         self._node = node
         self._slots: dict[int, list[int]] = {}
         self._next = 0
@@ -75,6 +76,8 @@ class FakeBackend(Backend):
         """Tokens fed so far."""
 
     def new_slot(self) -> int:
+        if self._node.rows is not None and len(self._slots) >= self._node.rows:
+            raise CacheFull(f"the fake model has {self._node.rows} slots")
         self._next += 1
         self._slots[self._next] = []
         return self._next
@@ -84,9 +87,10 @@ class FakeBackend(Backend):
 
         if self._node.fails_after and self.passes >= self._node.fails_after:
             raise RuntimeError("the fake model was told to fail")
+        assert len({step.slot for step in steps}) == len(steps), "one step per slot and pass"
+        self._want_room(sum(len(step.ids) for step in steps))
         self.passes += 1
         results = []
-        assert len({step.slot for step in steps}) == len(steps), "one step per slot and pass"
         for step in steps:
             held = self._slots[step.slot]
             start = len(held)
@@ -102,6 +106,10 @@ class FakeBackend(Backend):
             else:
                 results.append(StepResult(table))
         return results
+
+    def _want_room(self, tokens: int) -> None:
+        if self.cache_tokens is not None and sum(map(len, self._slots.values())) + tokens > self.cache_tokens:
+            raise CacheFull(f"the fake model's cache holds {self.cache_tokens} tokens")
 
     def _row(self, tokens: Sequence[int]) -> Tensor:
         import torch
@@ -123,6 +131,7 @@ class FakeBackend(Backend):
         del self._slots[slot][length:]
 
     def copy(self, slot: int, length: int) -> int:
+        self._want_room(length)
         new = self.new_slot()
         self._slots[new] = self._slots[slot][:length]
         return new
@@ -148,6 +157,8 @@ class FakeModel(LeafModel):
     context: int = Field(default=2048, ge=1, description="Longest prompt and response together, in tokens.")
     cost: int = Field(default=1, ge=1, description="Relative cost of a pass.")
     alphabet: str = Field(default=ALPHABET, min_length=2, description="The characters that are tokens.")
+    cache: int | None = Field(default=None, ge=1, description="Most tokens that all slots hold together.")
+    rows: int | None = Field(default=None, ge=1, description="Most slots.")
     fails_after: int | None = Field(default=None, description="Fails at the pass after so many.")
 
     def inspect(self, resources: Resources) -> ModelFacts:

@@ -1,4 +1,4 @@
-"""Tiny transformers models with random weights, made on the spot: real architectures for tests that download nothing."""
+"""Tiny models with random weights, made on the spot: real architectures for tests that download nothing."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ _COMMON: dict[str, Any] = {
     "eos_token_id": 256,
     "pad_token_id": 256,
 }
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+"""Control tokens of the tiny GGUF model."""
+_PADDING = ("[PAD1]", "[PAD2]")
+_MESSAGES = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 _CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 
 
@@ -64,3 +68,84 @@ def save_tiny_model(folder: Path, architecture: Architecture = "grouped", *, see
                 torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(folder)
     return folder
+
+
+def save_tiny_gguf(
+    path: Path,
+    *,
+    architecture: str = "llama",
+    pre: str = "smollm",
+    seed: int = 0,
+    spread: float = 0.1,
+    context: int = 128,
+    vocabulary: bool = True,
+) -> Path:
+    """Writes a random two-layer Llama as a GGUF file, with a byte-level vocabulary of 264 rows of which two are padding.
+
+    Args:
+        path: the file.
+        architecture: what the file calls itself.
+        pre: its pre-tokenizer.
+        seed: of the weights.
+        spread: their standard deviation; larger ones make surer distributions.
+        context: longest text, in tokens.
+        vocabulary: whether the tokens are in the file.
+    """
+    import gguf
+    import numpy as np
+
+    hidden, layers, heads, feed = 32, 2, 4, 64
+    tokens = [*SPECIAL_TOKENS, *_byte_alphabet(), "ĠĠ", "Ġ1", "Ġa", *_PADDING]
+    types = [3] * len(SPECIAL_TOKENS) + [1] * (len(tokens) - len(SPECIAL_TOKENS) - len(_PADDING)) + [5] * len(_PADDING)
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_name("tiny")
+    writer.add_license("mit")
+    writer.add_context_length(context)
+    writer.add_embedding_length(hidden)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(feed)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_rope_dimension_count(hidden // heads)
+    writer.add_vocab_size(len(tokens))
+    if vocabulary:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(pre)
+        writer.add_token_list(tokens)
+        writer.add_token_types(types)
+        writer.add_token_merges(["Ġ Ġ", "Ġ 1", "Ġ a"])
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+        writer.add_pad_token_id(2)
+        writer.add_unk_token_id(0)
+        writer.add_add_bos_token(True)
+        writer.add_chat_template(_MESSAGES)
+    random = np.random.default_rng(seed)
+
+    def tensor(name: str, *shape: int) -> None:
+        writer.add_tensor(name, random.normal(0, spread, shape).astype(np.float32))
+
+    tensor("token_embd.weight", len(tokens), hidden)
+    tensor("output_norm.weight", hidden)
+    for layer in range(layers):
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            tensor(f"blk.{layer}.{name}.weight", hidden, hidden)
+        tensor(f"blk.{layer}.ffn_gate.weight", feed, hidden)
+        tensor(f"blk.{layer}.ffn_up.weight", feed, hidden)
+        tensor(f"blk.{layer}.ffn_down.weight", hidden, feed)
+        tensor(f"blk.{layer}.attn_norm.weight", hidden)
+        tensor(f"blk.{layer}.ffn_norm.weight", hidden)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _byte_alphabet() -> list[str]:
+    """The 256 characters in which byte-level vocabularies spell bytes."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(len(others))]

@@ -9,74 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from counterpoint.store import Catalogue, Entry, ModelStore, Part, conversion
+from counterpoint.testing import save_tiny_gguf
 
 PARTS = 3
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-PADDING = ("[PAD1]", "[PAD2]")
-TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-HIDDEN, LAYERS, HEADS, FEED = 32, 2, 4, 64
-
-
-def byte_alphabet() -> list[str]:
-    """The 256 characters in which byte-level vocabularies spell bytes."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(len(others))]
-
-
-def write_gguf(path: Path, *, architecture: str = "llama", pre: str = "smollm") -> None:
-    """Write a random two-layer Llama with a byte-level vocabulary of 264 rows, two of which are padding."""
-    import gguf
-
-    tokens = [*SPECIAL, *byte_alphabet(), "ĠĠ", "Ġ1", "Ġa", *PADDING]
-    types = [3] * len(SPECIAL) + [1] * (len(tokens) - len(SPECIAL) - len(PADDING)) + [5] * len(PADDING)
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_name("tiny")
-    writer.add_license("mit")
-    writer.add_context_length(128)
-    writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(FEED)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(HEADS)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_rope_dimension_count(HIDDEN // HEADS)
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(["Ġ Ġ", "Ġ 1", "Ġ a"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_pad_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_add_bos_token(True)
-    writer.add_chat_template(TEMPLATE)
-    random = np.random.default_rng(0)
-
-    def tensor(name: str, *shape: int) -> None:
-        writer.add_tensor(name, random.normal(0, 0.1, shape).astype(np.float32))
-
-    tensor("token_embd.weight", len(tokens), HIDDEN)
-    tensor("output_norm.weight", HIDDEN)
-    for layer in range(LAYERS):
-        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            tensor(f"blk.{layer}.{name}.weight", HIDDEN, HIDDEN)
-        tensor(f"blk.{layer}.ffn_gate.weight", FEED, HIDDEN)
-        tensor(f"blk.{layer}.ffn_up.weight", FEED, HIDDEN)
-        tensor(f"blk.{layer}.ffn_down.weight", HIDDEN, FEED)
-        tensor(f"blk.{layer}.attn_norm.weight", HIDDEN)
-        tensor(f"blk.{layer}.ffn_norm.weight", HIDDEN)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def write_wheel(folder: Path, name: str, members: dict[str, bytes]) -> Path:
@@ -98,7 +36,7 @@ def write_wheel(folder: Path, name: str, members: dict[str, bytes]) -> Path:
 @pytest.fixture(scope="session")
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    write_gguf(path)
+    save_tiny_gguf(path)
     return path
 
 
@@ -166,8 +104,8 @@ def index(tmp_path: Path, tiny_gguf: Path) -> Index:
 
 
 @pytest.fixture(scope="session")
-def make_gguf() -> Callable[..., None]:
-    return write_gguf
+def make_gguf() -> Callable[..., Path]:
+    return save_tiny_gguf
 
 
 @pytest.fixture(scope="session")
