@@ -171,6 +171,16 @@ def summarize(results: Results, prompts: list[int], tokens: int) -> None:
         rows = [row(index, system) for index in prompts]
         return round(sum(r["accepted"] for r in rows) / max(1, sum(r["proposed"] for r in rows)), 3)
 
+    def of_model(model: int) -> float:
+        rows = [row(index, "speculative") for index in prompts]
+        proposed = sum(r["model_proposed"] if model else r["proposed"] - r["model_proposed"] for r in rows)
+        accepted = sum(r["model_accepted"] if model else r["accepted"] - r["model_accepted"] for r in rows)
+        return round(accepted / max(1, proposed), 3)
+
+    def per_token(system: str, passes: str) -> float:
+        rows = [row(index, system) for index in prompts]
+        return round(sum(r[passes] for r in rows) / sum(r["tokens"] for r in rows), 3)
+
     plain = [row(index, "transformers plain") for index in prompts]
     ideals = [ideal_speedup(row(index, "speculative, model only"), row(index, "sample")) for index in prompts]
     reached = [speed(index, "speculative, model only") / speed(index, "sample") for index in prompts]
@@ -189,6 +199,10 @@ def summarize(results: Results, prompts: list[int], tokens: int) -> None:
                 "transformers assisted / transformers plain": ratio("transformers assisted", "transformers plain"),
             },
             "acceptance": {system: share(system) for system in SYSTEMS[3:]},
+            "acceptance_by_proposer": {"small": of_model(1), "lookup": of_model(0)},
+            "passes_per_token": {
+                system: {node: per_token(system, f"{node}_passes") for node in ("target", "draft")} for system in SYSTEMS[3:]
+            },
             "model_only_share_of_ideal": round(geometric_mean(r / i for r, i in zip(reached, ideals, strict=True)), 3),
             "ideal_speedup_model_only": round(geometric_mean(ideals), 3),
             "prompts_whose_tokens_part_from_plain_bfloat16": {system: parted(system) for system in SYSTEMS[1:]},

@@ -63,8 +63,6 @@ def test_the_cost_of_taking_turns_is_told() -> None:
             results = engine.run_many(recipe(**limits), PROMPTS, samples=3)
             passes = [event for result in results for event in result.trace if isinstance(event, Forward) and event.node == "m"]
             fed[bool(limits)] = sum(event.tokens for event in passes)
-            host = next(host for host in engine.hosts() if host.backend.cache_tokens == limits.get("cache"))
-            assert host.backend.fed >= 0  # type: ignore[attr-defined]
         assert fed[True] > fed[False], "what is fed again is paid for"
 
 
