@@ -3,7 +3,7 @@
 #
 #   PYTHON    the interpreter that makes the environment      make demo PYTHON=python3.12
 #   PIP_ARGS  more arguments for pip                          make demo PIP_ARGS="--index-url …"
-#   BACKEND   the backend the demo uses                       make demo BACKEND=huggingface
+#   BACKEND   the backend the demo uses                       make demo BACKEND=llama_cpp
 #   ARGS      more arguments for pytest or the benchmark      make test ARGS="-k bridge"
 #   WORKERS   test processes; 0 runs in this one (for pdb)    make test WORKERS=0
 
@@ -17,22 +17,25 @@ ARGS ?=
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+LLAMA_CPP := $(VENV)/.installed-llama-cpp
 # -qq keeps errors and drops warnings: a mirror's grumbling is no concern of who wants a demo.
 PIP_INSTALL = $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo setup test slow lint format bench clean distclean
+.PHONY: help demo setup llama-cpp test slow lint format bench clean distclean
 
 help: ## list these targets
 	@echo "Counterpoint: make TARGET"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1          \2/; s/^  \(.\{11\}\) */  \1/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1          \2/; s/^  \(.\{11\}\) */  \1/p' Makefile
 
-demo: $(RUNTIME) ## set up if need be, then watch a small and a large model play together
+demo: $(RUNTIME) $(if $(filter llama_cpp,$(BACKEND)),$(LLAMA_CPP)) ## set up if need be, then watch a small and a large model play together
 	@$(BIN)/counterpoint demo $(if $(BACKEND),--backend $(BACKEND))
 
 setup: $(DEV) ## set up everything that developing needs
+
+llama-cpp: $(LLAMA_CPP) ## add the backend that runs quantised GGUF files by llama.cpp (compiled once)
 
 # One torch thread per worker, or they fight for the cores. A worker costs about five seconds (each imports torch), so
 # WORKERS=0 is faster for a few tests.
@@ -83,4 +86,11 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing dependencies and tools, about 330 MB, once (gigabytes where pip's torch brings CUDA) …"
 	@$(PIP_INSTALL) -e '.[dev]'
 	@touch $(RUNTIME) $@
+	@echo "installed"
+
+# pip keeps what it has compiled, so that another environment on this machine has it in seconds.
+$(LLAMA_CPP): pyproject.toml constraints.txt | $(RUNTIME)
+	@echo "compiling llama-cpp-python, about five minutes, once (needs a C++ compiler) …"
+	@$(PIP_INSTALL) -e '.[llama-cpp]'
+	@touch $@
 	@echo "installed"

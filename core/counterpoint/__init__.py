@@ -11,6 +11,7 @@ This is the door for applications. Plugin authors use :mod:`counterpoint.plugin`
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ __all__ = [
     "run",
     "stream",
 ]
+
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # an application says where the log goes
 
 
 def __getattr__(name: str) -> Any:

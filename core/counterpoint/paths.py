@@ -24,6 +24,11 @@ def runs() -> Path:
     return home() / "runs"
 
 
+def log() -> Path:
+    """What the command line's models and libraries complain about."""
+    return home() / "counterpoint.log"
+
+
 def recipes() -> Path:
     """The user's own recipes, addressable by name."""
     return home() / "recipes"

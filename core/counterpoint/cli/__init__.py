@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None, *, registry: Registry | None = 
     """
     from counterpoint.cli.app import build_app
     from counterpoint.cli.console import make_console, say, show_error
+    from counterpoint.cli.logfile import log_file
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where it is not UTF-8, a model's text must not end the run
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None, *, registry: Registry | None = 
     debug = "--debug" in given or os.environ.get("COUNTERPOINT_DEBUG", "") not in ("", "0")
     try:
         try:
-            status = build_app(registry)(args=given, prog_name="counterpoint", standalone_mode=False)
+            with log_file(everything=debug):
+                status = build_app(registry)(args=given, prog_name="counterpoint", standalone_mode=False)
         finally:
             sys.stdout.flush()
         return status if isinstance(status, int) else OK

@@ -27,6 +27,7 @@ class GgufVocabulary:
         tokens: the string of every row of the embedding matrix.
         size: how many of them are tokens; what follows only pads the matrix.
         special_ids: control tokens.
+        added_ids: tokens matched whole before any merge, though they are text.
         end_ids: tokens that end an answer.
         bos_token: the token that begins a text; empty when there is none.
         eos_token: the token that ends one; empty when there is none.
@@ -37,6 +38,7 @@ class GgufVocabulary:
     tokens: tuple[str, ...] = field(repr=False)
     size: int
     special_ids: frozenset[int]
+    added_ids: frozenset[int]
     end_ids: frozenset[int]
     bos_token: str
     eos_token: str
@@ -52,6 +54,8 @@ class GgufVocabulary:
     def of(cls, metadata: Mapping[str, Any]) -> GgufVocabulary:
         """The vocabulary in a header that was read with its strings."""
         tokens = tuple(metadata["tokenizer.ggml.tokens"])
+        if metadata.get("tokenizer.ggml.model") == "llama":  # SentencePiece, where some files spell runs of spaces as such
+            tokens = tuple(token.replace(" ", "\u2581") for token in tokens)
         types = metadata.get("tokenizer.ggml.token_type", [])
 
         def named(key: str) -> str:
@@ -62,6 +66,7 @@ class GgufVocabulary:
             tokens=tokens,
             size=used_tokens(metadata),
             special_ids=frozenset(number for number, kind in enumerate(types) if kind == CONTROL),
+            added_ids=frozenset(number for number, kind in enumerate(types) if kind == USER_DEFINED),
             end_ids=frozenset(end_ids(metadata)),
             bos_token=named("bos"),
             eos_token=named("eos"),

@@ -94,7 +94,7 @@ def save_tiny_gguf(
     import gguf
     import numpy as np
 
-    hidden, layers, heads, feed = 32, 2, 4, 64
+    hidden, layers, heads, feed = 64, 2, 2, 64  # heads of 32: a block of the quantised caches
     tokens = [*SPECIAL_TOKENS, *_byte_alphabet(), "ĠĠ", "Ġ1", "Ġa", *_PADDING]
     types = [3] * len(SPECIAL_TOKENS) + [1] * (len(tokens) - len(SPECIAL_TOKENS) - len(_PADDING)) + [5] * len(_PADDING)
     writer = gguf.GGUFWriter(path, architecture)

@@ -11,16 +11,18 @@ from typing import Any
 import llama_cpp
 
 _LOG = logging.getLogger("counterpoint.llama_cpp")
-_LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.DEBUG}  # its information is our detail
+_WARNING, _ERROR = 3, 4
+_LEVELS = {_WARNING: logging.INFO, _ERROR: logging.ERROR}  # what it tells or warns of is detail to us
 _PROBLEMS: deque[str] = deque(maxlen=8)
 
 
 def _log(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
     line = text.decode("utf-8", errors="replace").rstrip()
-    if level == 3 and line:
+    if not line:
+        return
+    if level == _ERROR:
         _PROBLEMS.append(line)
-    if line:
-        _LOG.log(_LEVELS.get(level, logging.DEBUG), line)
+    _LOG.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 
 
 _CALLBACK = llama_cpp.llama_log_callback(_log)  # kept for as long as the library may call it

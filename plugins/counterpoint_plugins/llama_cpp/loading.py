@@ -25,12 +25,12 @@ from counterpoint_plugins.llama_cpp.tokenizer import LlamaCppTokenizer
 if TYPE_CHECKING:
     from counterpoint_plugins.llama_cpp import LlamaCppModel
 
-_KV_TYPES = {  # name → llama.cpp's type, bytes per value
-    "f32": (llama_cpp.GGML_TYPE_F32, 4.0),
-    "f16": (llama_cpp.GGML_TYPE_F16, 2.0),
-    "bf16": (llama_cpp.GGML_TYPE_BF16, 2.0),
-    "q8_0": (llama_cpp.GGML_TYPE_Q8_0, 34 / 32),
-    "q4_0": (llama_cpp.GGML_TYPE_Q4_0, 18 / 32),
+_KV_TYPES = {  # name → number of the type in GGUF, bytes per value
+    "f32": (0, 4.0),
+    "f16": (1, 2.0),
+    "bf16": (30, 2.0),
+    "q8_0": (8, 34 / 32),
+    "q4_0": (2, 18 / 32),
 }
 _ROWS = 128
 """Sequences in the cache, those of closed sessions included; more rows wait for their turn."""

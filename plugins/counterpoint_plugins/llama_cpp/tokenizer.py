@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -57,17 +58,40 @@ class LlamaCppTokenizer:
             digest.update(f"{number}\t{number in self.special_ids}\t{token}\n".encode())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        """Finds special tokens in a text. llama.cpp takes some for special that the file does not say are, by their names
+        (`</s>` in Qwen's vocabulary and in Gemma's), so that this is not left to it."""
+        mistaken = {number for number in self._about.added_ids if llama_cpp.llama_vocab_is_control(self._vocab, number)}
+        tokens = sorted((self.token(number) for number in self.special_ids | mistaken), key=len, reverse=True)
+        return re.compile("|".join(re.escape(token) for token in tokens if token) or "(?!)")
+
     def encode(self, text: str, *, add_special: bool = False) -> list[int]:
         bos = self._about.bos_token
         if add_special and bos and text.startswith(bos):
             add_special = False  # the text brings its own
+        ids = [self._mapping[bos]] if add_special and bos and llama_cpp.llama_vocab_get_add_bos(self._vocab) else []
+        start = 0
+        for match in self._special.finditer(text):
+            ids += self._encode_plain(text[start : match.start()])
+            ids.append(self._mapping[match.group()])
+            start = match.end()
+        ids += self._encode_plain(text[start:])
+        eos = self._about.eos_token
+        if add_special and eos and llama_cpp.llama_vocab_get_add_eos(self._vocab):
+            ids.append(self._mapping[eos])
+        return ids
+
+    def _encode_plain(self, text: str) -> list[int]:
+        if not text:
+            return []
         if self._about.normalizes_nfc:
             text = unicodedata.normalize("NFC", text)
         data = text.encode("utf-8", errors="replace")
         room = len(data) + 8
         while True:
             ids = (llama_cpp.llama_token * room)()
-            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), ids, room, add_special, True)
+            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), ids, room, False, False)
             if count >= 0:
                 return list(ids[:count])
             room = -count
@@ -80,7 +104,7 @@ class LlamaCppTokenizer:
         room = 16 * len(kept) + 16
         while True:
             text = ctypes.create_string_buffer(room)
-            count = llama_cpp.llama_detokenize(self._vocab, tokens, len(kept), text, room, False, False)
+            count = llama_cpp.llama_detokenize(self._vocab, tokens, len(kept), text, room, False, True)
             if count >= 0:
                 return text.raw[:count].decode("utf-8", errors="replace")
             room = -count

@@ -14,7 +14,7 @@ def test_metadata_and_sizes_are_read(tiny_gguf: Path) -> None:
     assert header.metadata["tokenizer.ggml.tokens"] == 264  # the length alone, unless strings are asked for
     assert header.metadata["tokenizer.ggml.token_type"][:4] == [3, 3, 3, 1]
     assert header.expected_bytes <= tiny_gguf.stat().st_size
-    assert header.parameters == 264 * 32 + 32 + 2 * (4 * 32 * 32 + 3 * 32 * 64 + 2 * 32)
+    assert header.parameters == 264 * 64 + 64 + 2 * (4 * 64 * 64 + 3 * 64 * 64 + 2 * 64)
     tokens = read_header(tiny_gguf, strings=True).metadata["tokenizer.ggml.tokens"]
     assert tokens[2] == "<|im_end|>"
     assert len(tokens) == 264
