@@ -16,7 +16,7 @@ from counterpoint import paths
 from counterpoint.costs import PassCosts
 from counterpoint.session import Backend, Step
 
-_SIZES = (1, 4, 8, 12, 16, 32)
+_SIZES = (1, 2, 4, 8, 16, 32)
 _REPEATS = 3
 _HELD = 32
 """Tokens a slot holds before each timed pass, where the context allows."""

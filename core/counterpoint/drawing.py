@@ -15,16 +15,16 @@ from counterpoint.draws import Drawn, DrawRequest, Verdict
 def serve(requests: Sequence[DrawRequest]) -> list[Drawn | Verdict]:
     """Serves requests with equal sampling settings, vocabulary and device, with one synchronisation."""
     sampling = requests[0].sampling
-    logits = torch.cat([_prepare(request) for request in requests])
+    logits = _joined([_prepare(request) for request in requests])
     own = logits
     if any(request.seen is not None or request.forbidden_rows for request in requests):
-        own = torch.cat([request.logits.float() for request in requests])
+        own = _joined([request.logits.float() for request in requests])
     normalizer = own.logsumexp(dim=-1)
     if requests[0].accept_keys:
         processed = tensors.process(logits, sampling)
         chosen, accepted = _verify(requests, processed)
     elif sampling.greedy:
-        chosen = logits.argmax(dim=-1)
+        chosen = tensors.argmax(logits)
         processed = None
         accepted = None
     else:
@@ -43,6 +43,10 @@ def serve(requests: Sequence[DrawRequest]) -> list[Drawn | Verdict]:
         table += [*best.indices.T.double(), *best.values.T.double()]
     columns = torch.stack(table).tolist()  # the one synchronisation
     return _split(requests, columns, many, accepted is not None)
+
+
+def _joined(rows: list[Tensor]) -> Tensor:
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
 def _prepare(request: DrawRequest, logits: Tensor | None = None) -> Tensor:

@@ -57,4 +57,7 @@ class RunState:
             "node": event.node or node,
         }
         self._seq += 1
-        self._deliver(event.model_copy(update=stamp))  # type: ignore[arg-type]
+        if event.seq >= 0:  # stamped before: whoever emits an event twice has two
+            event = event.model_copy()
+        event.__dict__.update(stamp)  # frozen for everyone else; a copy of every event would cost more than making it
+        self._deliver(event)  # type: ignore[arg-type]

@@ -59,6 +59,7 @@ class RunStream:
         self._events: list[Event] = []
         self._result: RunResult | None = None
         self._changed = threading.Condition()
+        self._over = threading.Event()  # who waits for the end is not woken by every event
         self._wakers: deque[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -84,6 +85,7 @@ class RunStream:
         """Ends the stream."""
         with self._changed:
             self._result = RunResult(self.run_id, completion, tuple(self._events), error)
+            self._over.set()
             self._wake()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -122,10 +124,9 @@ class RunStream:
 
     def wait(self) -> RunResult:
         """The result, whether the run succeeded or not."""
-        with self._changed:
-            while self._result is None:
-                self._changed.wait()
-            return self._result
+        self._over.wait()
+        assert self._result is not None
+        return self._result
 
     def result(self) -> RunResult:
         """The result.

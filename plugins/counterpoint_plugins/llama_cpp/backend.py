@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -116,13 +117,12 @@ class LlamaCppBackend(Backend):
             raise RuntimeError(f"llama_decode failed with status {status}")
         for piece in pieces:
             self._lengths[piece.slot] += len(piece.ids)
-        total = sum(piece.rows for piece in pieces)
-        if not total:
-            return [torch.empty(0, self.tokenizer.size) for _ in pieces]
-        pointer = llama_cpp.llama_get_logits(self._context)
-        logits = np.ctypeslib.as_array(pointer, shape=(total, self._vocabulary))
-        table = torch.from_numpy(logits[:, : self.tokenizer.size].copy())  # llama.cpp's own buffer is used again
-        return list(table.split([piece.rows for piece in pieces]))
+        rows = [piece.rows for piece in pieces]
+        table = torch.empty(sum(rows), self._vocabulary)
+        if len(table):  # copied, for llama.cpp's own buffer is used again
+            ctypes.memmove(table.data_ptr(), llama_cpp.llama_get_logits(self._context), 4 * table.numel())
+        table = table[:, : self.tokenizer.size]
+        return [table] if len(rows) == 1 else list(table.split(rows))
 
     def close(self) -> None:
         if self._context:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import weakref
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +53,8 @@ class Model:
         self.pointer: Any = llama_cpp.llama_model_load_from_file(str(path).encode(), options)
         if not self.pointer:
             raise RuntimeError(_problems() or "no reason given")
-
-    def close(self) -> None:
+        self.close: Callable[[], Any] = weakref.finalize(self, llama_cpp.llama_model_free, self.pointer)
         """Frees it; a second call changes nothing."""
-        if self.pointer:
-            llama_cpp.llama_model_free(self.pointer)
-            self.pointer = None
-
-    def __del__(self) -> None:
-        self.close()
 
 
 def new_context(model: Model, options: Any) -> Any:

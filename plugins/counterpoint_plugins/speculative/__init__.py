@@ -50,7 +50,7 @@ class Speculative(Generator):
         "answer is that of plain sampling with the same seed. `rejection`: the classic accept/reject rule, equal in "
         "distribution.",
     )
-    max_draft: int = Field(default=12, ge=1, le=64, description="Most tokens drafted before the target verifies.")
+    max_draft: int = Field(default=32, ge=1, le=64, description="Most tokens drafted before the target verifies.")
     adaptive: bool = Field(
         default=True,
         description="Whether the draft length follows measured acceptance and cost; otherwise it is always max_draft.",
@@ -69,36 +69,37 @@ class Speculative(Generator):
 
     async def generate(self, prompt: Prompt, run: Run) -> Completion:
         target = await run.open(self.target, prompt)
-        drafters = await run.gather(*(run.draft(draft, prompt, target) for draft in self.drafters))
+        response = Response(run, target, run.sampling)
+        if response.finish_reason is None:  # the first token costs nothing more: its row is there
+            first = await run.draw(await target.logits(), target, response.history)
+            _add(response, target, first, 0, target.path)
+        if response.finish_reason is not None:
+            return response.finish()
         costs = await self._costs(run)
         run.emit(Note(name="draft_costs", data=costs.as_data()))
         policy = DraftPolicy(costs, max_draft=self.max_draft, adaptive=self.adaptive)
-        response = Response(run, target, run.sampling)
-        waiting: list[int] = []  # the token drawn last, which the target has not seen yet
+        drafters = [_LazyDrafter(node, run, prompt, target) for node in self.drafters]
+        waiting = [response.history[-1]]  # the token drawn last, which the target has not seen yet
         while response.finish_reason is None:
             if self.rule == "invariant":
                 policy.rows = run.rows_in_flight(self.target)
-            proposer, draft = await self._propose(run, drafters, response, policy, target)
-            rows = await _rows(target, waiting, draft)
+            drafter, draft = await self._propose(run, drafters, response, policy, target)
+            rows = await target.extend([*waiting, *draft.ids], rows=len(draft.ids) + 1)
             drawn, accepted = await self._decide(run, rows, target, response, draft)
-            policy.observe(proposer, draft, accepted)
-            if draft.ids:
+            policy.observe(drafter.path if drafter else "", draft, accepted)
+            proposer = target.path
+            if drafter:
+                proposer = drafter.proposer
                 run.emit(
                     Verified(position=len(response.history), proposed=len(draft.ids), accepted=accepted, proposer=proposer)
                 )
-                if proposer not in costs.drafters:
+                if drafter.path not in costs.drafters:
                     run.count_tokens(accepted)  # no model has drawn them
             kept = len(response.history) + accepted
-            for index, token in enumerate(drawn.ids[: accepted + 1]):
-                going_on = response.add(
-                    token,
-                    proposer=proposer if index < accepted else target.path,
-                    decider=target.path,
-                    logprob=drawn.logprobs[index],
-                    alternatives=drawn.alternatives[index] if drawn.alternatives else (),
-                )
-                if not going_on:
+            for index in range(accepted + 1):
+                if not _add(response, target, drawn, index, proposer if index < accepted else target.path):
                     break
+            policy.look_back(response.history)
             target.rollback(min(kept, target.length))
             waiting = [drawn.ids[accepted]]
         return response.finish()
@@ -111,30 +112,32 @@ class Speculative(Generator):
         return StepCosts(await run.pass_costs(self.target, measured=measured), drafters)
 
     async def _propose(
-        self, run: Run, drafters: list[DraftSession], response: Response, policy: DraftPolicy, target: Session
-    ) -> tuple[str, Draft]:
+        self, run: Run, drafters: list[_LazyDrafter], response: Response, policy: DraftPolicy, target: Session
+    ) -> tuple[_LazyDrafter | None, Draft]:
         """The first draft worth verifying, in order of preference, and who proposed it."""
         limit = int(min(self.max_draft, response.room - 1, run.tokens_left - 1))
         for drafter in drafters if limit > 0 else ():
             if not policy.worth_asking(drafter.path):
                 continue
             purpose = "sample" if self.rule == "invariant" else "draft"
-            full = await drafter.propose(response.history, limit, policy.asker(drafter.path), purpose)
+            session = await drafter.open()
+            full = await session.propose(response.history, limit, policy.asker(drafter.path), purpose)
             draft = policy.trim(drafter.path, full)
+            policy.remember(drafter.path, len(response.history), full, len(draft.ids))
             if full.ids:
                 run.emit(
                     Drafted(
                         position=len(response.history),
                         ids=draft.ids,
                         text=target.tokenizer.decode(draft.ids),
-                        proposer=drafter.path,
+                        proposer=drafter.proposer,
                         confidence=tuple(round(value, 4) for value in draft.confidence),
                         discarded=len(full.ids) - len(draft.ids),
                     )
                 )
             if draft.ids:
-                return drafter.path, draft
-        return "", Draft()
+                return drafter, draft
+        return None, Draft()
 
     async def _decide(self, run: Run, rows: Tensor, target: Session, response: Response, draft: Draft) -> tuple[Drawn, int]:
         """The tokens that stand (those of the draft and one more), and how many of them were drafted."""
@@ -148,16 +151,33 @@ class Speculative(Generator):
         return drawn, accepted
 
 
-async def _rows(target: Session, waiting: list[int], draft: Draft) -> Tensor:
-    """Rows after the waiting token and after each draft token, in one pass."""
-    if waiting:
-        return await target.extend([*waiting, *draft.ids], rows=len(draft.ids) + 1)
-    first = (await target.logits())[None]
-    if not draft.ids:
-        return first
-    import torch
+def _add(response: Response, target: Session, drawn: Drawn, index: int, proposer: str) -> bool:
+    return response.add(
+        drawn.ids[index],
+        proposer=proposer,
+        decider=target.path,
+        logprob=drawn.logprobs[index],
+        alternatives=drawn.alternatives[index] if drawn.alternatives else (),
+    )
 
-    return torch.cat([first, await target.extend(draft.ids, rows="all")])
+
+class _LazyDrafter:
+    """A drafter that is opened when it is asked first: one that never pays never processes the prompt."""
+
+    def __init__(self, node: str | Drafter, run: Run, prompt: Prompt, target: Session) -> None:
+        self._node, self._run, self._prompt, self._target = node, run, prompt, target
+        self.path = run.leaf_of(node) or run.path_of(node)
+        """What its costs go by."""
+        self.proposer = self.path
+        """Whose tokens they are."""
+        self._session: DraftSession | None = None
+
+    async def open(self) -> DraftSession:
+        """Its session."""
+        if self._session is None:
+            self._session = await self._run.draft(self._node, self._prompt, self._target)
+            self.proposer = self._session.path
+        return self._session
 
 
 @hookimpl

@@ -2,13 +2,14 @@
 
 Tokens per second is a renewal reward: with the seconds a token is worth at the present rate, drafting one more token pays exactly
 when the chance that it will stand, times that worth, exceeds its cost. The chance comes from the drafter's confidence, corrected
-by how often tokens of such confidence have stood in this run.
+by how often tokens of such confidence have stood in this run; a draft that was not worth verifying is compared with what came
+instead, so that a drafter proves itself, or does not, at no cost.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +20,11 @@ _PRIOR_WEIGHT = 4.0
 _MEMORY = 0.9
 """Weight of the past in running means over steps."""
 _RETRY = 16
-"""Steps after which a drafter that did not pay is asked again."""
+"""Steps after which a drafter that did not pay is asked again; twice as many each time it does not."""
+_HOPE, _TYPICAL = 0.9, 0.8
+"""Chance that a token stands, of a drafter not asked yet: when the question is whether to try it, and when others are at hand."""
+_MARGIN = 0.03
+"""A draft has to gain this share of a plain step, for costs are estimates."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,16 @@ class Acceptance:
         self._accepted[index] += accepted
 
 
+@dataclass
+class _Unverified:
+    """A draft whose end was not verified."""
+
+    position: int
+    draft: Draft
+    verified: int
+    compared: int = 0
+
+
 class DraftPolicy:
     """Decides, for one response, whom to ask for drafts and how long they should be.
 
@@ -80,6 +95,8 @@ class DraftPolicy:
         self._gain: dict[str, float] = {}  # running mean of what a draft gained, net of its cost
         self._steps = 0
         self._asked: dict[str, int] = {}
+        self._patience: dict[str, int] = {}  # steps until a drafter that does not pay is asked again
+        self._unverified: dict[str, _Unverified] = {}
         self._tokens = 1.0
         self._spent = costs.target.at(1)  # one token, drafted by nobody
         self.rows = 1
@@ -108,8 +125,16 @@ class DraftPolicy:
         """Whether a drafter has paid so far; one that has not is tried again from time to time."""
         if not self._adaptive or drafter not in self._costs.drafters:
             return True
-        pays = self._gain.get(drafter, 0.0) >= 0
-        return pays or self._steps - self._asked.get(drafter, 0) >= _RETRY
+        if drafter not in self._gain:
+            return self._expected_gain(drafter, _HOPE) > 0
+        if self._gain[drafter] >= 0 or self._expected_gain(drafter, self._typical[drafter]) > 0:
+            self._patience[drafter] = _RETRY
+            return True
+        patience = self._patience.setdefault(drafter, _RETRY)
+        if self._steps - self._asked.get(drafter, 0) < patience:
+            return False
+        self._patience[drafter] = 2 * patience
+        return True
 
     def asker(self, drafter: str) -> Callable[[float], bool]:
         """Tells a drafter, after each token's confidence, whether to draft another."""
@@ -123,7 +148,7 @@ class DraftPolicy:
                 return True
             chance *= acceptance.chance(confidence)
             drafted += 1
-            next_chance = chance * self._typical.get(drafter, 0.8)
+            next_chance = chance * self._typical.get(drafter, _TYPICAL)
             return next_chance * self.worth > self._drafting(drafter) + self._verification(drafted)
 
         return proceed
@@ -133,33 +158,58 @@ class DraftPolicy:
         if not self._adaptive or not draft.ids:
             return draft
         acceptance = self._acceptance.setdefault(drafter, Acceptance())
-        chance, gain, keep = 1.0, 0.0, 0
-        for confidence in draft.confidence:
+        chance, gain, best, keep = 1.0, 0.0, self._least_gain, 0
+        for index, confidence in enumerate(draft.confidence):  # all of them: a pass over 16 may cost little more than one over 8
             chance *= acceptance.chance(confidence)
-            net = chance * self.worth - self._verification(keep)
-            if net <= 0:
-                break
-            gain += net
-            keep += 1
-        if drafter not in self._costs.drafters:  # it was free: leave it for one that usually gains more
-            rivals = [self._gain.get(other, self._expected_gain(other)) for other in self._costs.drafters]
-            if gain < max(rivals, default=0.0):
+            gain += chance * self.worth - self._verification(index)
+            if gain > best:
+                best, keep = gain, index + 1
+        if keep and drafter not in self._costs.drafters:  # it was free: leave it for one that usually gains more
+            rivals = [self._gain.get(other, self._expected_gain(other, _TYPICAL)) for other in self._costs.drafters]
+            if best < max(rivals, default=0.0):
                 return Draft()
         if keep == len(draft.ids):
             return draft
         logits = None if draft.logits is None else draft.logits[:keep]
         return replace(draft, ids=draft.ids[:keep], logits=logits, confidence=draft.confidence[:keep])
 
-    def _expected_gain(self, drafter: str) -> float:
-        """Gain of a draft by a drafter not tried yet: a few tokens at a typical acceptance."""
-        chance, gain = 1.0, 0.0
+    @property
+    def _least_gain(self) -> float:
+        return _MARGIN * self._costs.target.at(self.rows) / self.rows
+
+    def _expected_gain(self, drafter: str, chance: float) -> float:
+        """Gain of the best draft by a drafter not tried yet, whose tokens each stand with some chance."""
+        gain, best = -self._least_gain, 0.0
         for drafted in range(self._max_draft):
-            chance *= 0.8
-            net = chance * self.worth - self._drafting(drafter) - self._verification(drafted)
-            if net <= 0:
-                break
-            gain += net
-        return gain
+            gain += chance ** (drafted + 1) * self.worth - self._drafting(drafter) - self._verification(drafted)
+            best = max(best, gain)
+        return best
+
+    def remember(self, drafter: str, position: int, full: Draft, verified: int) -> None:
+        """Keeps the end of a draft that is not verified, to be compared with what comes instead (:meth:`look_back`)."""
+        if drafter not in self._unverified and verified < len(full.ids):
+            self._unverified[drafter] = _Unverified(position, full, verified)
+
+    def look_back(self, response: Sequence[int]) -> None:
+        """Learns from drafts that were not verified, as far as their positions are taken by now.
+
+        Args:
+            response: all response tokens.
+        """
+        for drafter, left in list(self._unverified.items()):
+            ids, confidence = left.draft.ids, left.draft.confidence
+            while left.position + left.compared < len(response):
+                stood = response[left.position + left.compared] == ids[left.compared]
+                if left.compared >= left.verified:  # those before have been learned from when they were verified
+                    self._learn(drafter, confidence[left.compared] if confidence else 0.5, stood)
+                left.compared += 1
+                if not stood or left.compared == len(ids):
+                    del self._unverified[drafter]
+                    break
+
+    def _learn(self, drafter: str, confidence: float, stood: bool) -> None:
+        self._acceptance.setdefault(drafter, Acceptance()).observe(confidence, stood)
+        self._typical[drafter] = _MEMORY * self._typical.get(drafter, _TYPICAL) + (1 - _MEMORY) * stood
 
     def observe(self, drafter: str, draft: Draft, accepted: int) -> None:
         """Learns from a verified draft (an empty one was a plain step)."""
@@ -172,10 +222,5 @@ class DraftPolicy:
         if not draft.ids:
             return
         self._gain[drafter] = _MEMORY * self._gain.get(drafter, gain) + (1 - _MEMORY) * gain
-        judged = min(accepted + 1, count)
-        acceptance = self._acceptance.setdefault(drafter, Acceptance())
-        for index in range(judged):
-            confidence = draft.confidence[index] if draft.confidence else 0.5
-            acceptance.observe(confidence, index < accepted)
-            typical = self._typical.get(drafter, 0.8)
-            self._typical[drafter] = _MEMORY * typical + (1 - _MEMORY) * (index < accepted)
+        for index in range(min(accepted + 1, count)):
+            self._learn(drafter, draft.confidence[index] if draft.confidence else 0.5, index < accepted)
