@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.costs import PassCosts, nominal_costs
 from counterpoint.draws import DrawBatch
 from counterpoint.errors import CounterpointError, ModelError, RecipeError, RunError
 from counterpoint.events import Failed, RunFinished, RunStarted
@@ -198,13 +199,7 @@ class Engine:
         """A session on a leaf model (through :meth:`counterpoint.running.Run.open`)."""
         from counterpoint.leaf import LeafSession
 
-        host = run.hosts.get(path)
-        if host is None:
-            plan = await self._planned(run.recipe, run.root_prompt)
-            host = await self.pool.host(path, node, plan.facts[path], run)
-            if path not in run.hosts:
-                host.users += 1
-                run.hosts[path] = host
+        host = await self._host(path, node, run)
         backend = host.backend
         ids, prefix = render(prompt, node.prompt_format, backend.tokenizer, path)
         if len(ids) + len(prefix) >= backend.context:
@@ -216,6 +211,31 @@ class Engine:
         session = LeafSession(host, path, ids, prefix, backend.stop_ids, node.stop, run)
         await host.open(session)
         return session
+
+    async def leaf_costs(self, path: str, node: LeafModel, run: Run, *, measured: bool) -> PassCosts:
+        """Costs of a leaf model's passes; it is loaded only if they are not known without it."""
+        from counterpoint.calibration import known_costs
+
+        host = run.hosts.get(path)
+        if host is None:
+            facts = (await self._planned(run.recipe, run.root_prompt)).facts[path]
+            if not measured and facts.shape is not None:
+                return nominal_costs(facts.shape)
+            if measured and (known := known_costs(facts.key)) is not None:
+                return known
+            host = await self._host(path, node, run)
+        return await self.pool.pass_costs(host) if measured else nominal_costs(host.backend.shape)
+
+    async def _host(self, path: str, node: LeafModel, run: Run) -> ModelHost:
+        """The loaded model of a node, held until the run ends."""
+        host = run.hosts.get(path)
+        if host is None:
+            plan = await self._planned(run.recipe, run.root_prompt)
+            host = await self.pool.host(path, node, plan.facts[path], run)
+            if path not in run.hosts:
+                host.users += 1
+                run.hosts[path] = host
+        return host
 
     async def _planned(self, recipe: Recipe, prompt: Prompt) -> Plan:
         """The checked plan of a recipe; made once while its models stay in the store."""

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from counterpoint.costs import PassCosts, nominal_costs, total_costs
+from counterpoint.costs import PassCosts, total_costs
 from counterpoint.draws import Drawn, DrawRequest, Purpose, Verdict, draw_key
 from counterpoint.errors import RunError
 from counterpoint.events import BudgetSpent as BudgetSpentEvent
@@ -241,14 +241,16 @@ class Run:
     async def pass_costs(self, reference: str | Node, *, measured: bool = True) -> PassCosts:
         """What passes of a model cost: in seconds, from this machine's calibration, or nominally, by the weights read.
 
-        A composition costs what its leaf models cost together. The models must have been opened in this run.
+        A composition costs what its leaf models cost together. A model that has not been opened is loaded only if its costs are
+        not known from before.
         """
         graph = self._state.graph
         path = self.leaf_of(reference) or graph.path_of(reference)
-        hosts = [self._state.hosts[leaf] for leaf in graph.leaves(path) if leaf in self._state.hosts]
-        costs = [
-            await self._state.engine.pool.pass_costs(host) if measured else nominal_costs(host.backend.shape) for host in hosts
-        ]
+        costs = []
+        for leaf in graph.leaves(path):
+            node = graph.nodes[leaf]
+            assert isinstance(node, LeafModel)
+            costs.append(await self._state.engine.leaf_costs(leaf, node, self, measured=measured))
         return total_costs(costs, "seconds" if measured else "weights read")
 
     def rows_in_flight(self, reference: str | Node) -> int:

@@ -22,7 +22,7 @@ class PromptLookup(Drafter):
     """
 
     kind: Literal["prompt_lookup"] = "prompt_lookup"
-    max_ngram: int = Field(default=8, ge=1, le=64, description="Longest n-gram to look for, in tokens.")
+    max_ngram: int = Field(default=32, ge=1, le=64, description="Longest n-gram to look for, in tokens.")
     min_ngram: int = Field(default=2, ge=1, le=64, description="Shortest n-gram to look for, in tokens.")
 
     async def draft(self, prompt: Prompt, target: Session, run: Run) -> DraftSession:
@@ -63,7 +63,7 @@ class LookupSession(DraftSession):
             return Draft()
         ids = tuple(text[found : found + limit])
         # the longer the match, the surer; each further token lengthens it
-        return Draft(ids, confidence=tuple(1 - 1 / (1 + matched + index) for index in range(len(ids))))
+        return Draft(ids, confidence=tuple(1 - 1 / (matched + index) for index in range(len(ids))))
 
     def _match(self, end: int) -> int:
         """Length of the common end of the text before ``end`` and the whole text, up to the longest n-gram wanted."""

@@ -16,15 +16,18 @@ from typing import Any
 from counterpoint.plugin import Draft, PassCosts
 
 _EDGES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.88, 0.94, 0.97, 0.99, 0.999, 1.01)
-_PRIOR_WEIGHT = 4.0
+_PRIOR_WEIGHT = 8.0
 _MEMORY = 0.9
 """Weight of the past in running means over steps."""
 _RETRY = 16
 """Steps after which a drafter that did not pay is asked again; twice as many each time it does not."""
 _HOPE, _TYPICAL = 0.9, 0.8
 """Chance that a token stands, of a drafter not asked yet: when the question is whether to try it, and when others are at hand."""
-_MARGIN = 0.03
+_MARGIN = 0.1
 """A draft has to gain this share of a plain step, for costs are estimates."""
+_STAKE, _SHARE = 1.5, 0.01
+"""What drafting may lose against plain decoding: the cost of so many plain steps, and this share of all of them so far. A draft
+is staked from that and from what drafts have gained."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,23 @@ class DraftPolicy:
         self._unverified: dict[str, _Unverified] = {}
         self._tokens = 1.0
         self._spent = costs.target.at(1)  # one token, drafted by nobody
+        self._purse = _STAKE * costs.target.at(1)
         self.rows = 1
         """Rows that share the passes: what a pass costs whatever its size is divided by them."""
 
     @property
     def worth(self) -> float:
-        """What one token costs at the present rate, and so what it is worth to have one more."""
-        return self._spent / self._tokens
+        """What one token costs at the present rate, and so what it is worth to have one more: never more than without drafts."""
+        return min(self._spent / self._tokens, self._plain)
+
+    @property
+    def _plain(self) -> float:
+        """Cost of a step without a draft."""
+        return self._costs.target.at(self.rows) / self.rows
+
+    def _affordable(self, drafter: str, drafted: int) -> bool:
+        """Whether a draft of this length could be lost altogether."""
+        return self._step(drafter, drafted) - self._plain <= self._purse
 
     def _verification(self, drafted: int) -> float:
         """What one more token adds to the target's pass, which has this row's and those of the rows that share it."""
@@ -125,6 +138,8 @@ class DraftPolicy:
         """Whether a drafter has paid so far; one that has not is tried again from time to time."""
         if not self._adaptive or drafter not in self._costs.drafters:
             return True
+        if not self._affordable(drafter, 1):
+            return False
         if drafter not in self._gain:
             return self._expected_gain(drafter, _HOPE) > 0
         if self._gain[drafter] >= 0 or self._expected_gain(drafter, self._typical[drafter]) > 0:
@@ -149,7 +164,8 @@ class DraftPolicy:
             chance *= acceptance.chance(confidence)
             drafted += 1
             next_chance = chance * self._typical.get(drafter, _TYPICAL)
-            return next_chance * self.worth > self._drafting(drafter) + self._verification(drafted)
+            pays = next_chance * self.worth > self._drafting(drafter) + self._verification(drafted)
+            return pays and self._affordable(drafter, drafted + 1)
 
         return proceed
 
@@ -162,7 +178,7 @@ class DraftPolicy:
         for index, confidence in enumerate(draft.confidence):  # all of them: a pass over 16 may cost little more than one over 8
             chance *= acceptance.chance(confidence)
             gain += chance * self.worth - self._verification(index)
-            if gain > best:
+            if gain > best and self._affordable(drafter, index + 1):
                 best, keep = gain, index + 1
         if keep and drafter not in self._costs.drafters:  # it was free: leave it for one that usually gains more
             rivals = [self._gain.get(other, self._expected_gain(other, _TYPICAL)) for other in self._costs.drafters]
@@ -175,7 +191,7 @@ class DraftPolicy:
 
     @property
     def _least_gain(self) -> float:
-        return _MARGIN * self._costs.target.at(self.rows) / self.rows
+        return _MARGIN * self._plain
 
     def _expected_gain(self, drafter: str, chance: float) -> float:
         """Gain of the best draft by a drafter not tried yet, whose tokens each stand with some chance."""
@@ -216,7 +232,8 @@ class DraftPolicy:
         self._steps += 1
         count = len(draft.ids)
         spent = self._step(drafter, count)
-        gain = accepted * self.worth - (spent - self._step(drafter, 0))
+        gain = accepted * self.worth - (spent - self._plain)
+        self._purse += accepted * self._plain - (spent - self._plain) + _SHARE * self._plain * (accepted + 1)
         self._tokens = _MEMORY * self._tokens + (accepted + 1)
         self._spent = _MEMORY * self._spent + spent
         if not draft.ids:
