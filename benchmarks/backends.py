@@ -2,14 +2,16 @@
 
     python benchmarks/backends.py [--tokens 128] [--fresh]
 
-Same GGUF files, threads and prompts on both sides, in one process. `sample` against llama-cpp-python's own greedy loop; sixteen
-candidates at once against its own one at a time; `speculative` against `sample` on HumanEval and on code-editing prompts; the
-way from the store to the pair's first token; bits per byte of the two backends on the same text.
+Same GGUF files, threads and prompts on both sides, in turn, in one process, every prompt processed afresh. `sample` against
+llama-cpp-python's own greedy loop; sixteen candidates at once against its own one at a time; `speculative` against `sample` on
+HumanEval and on code-editing prompts; the way from the store to the pair's first token; bits per byte of the two backends on the
+same text.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -24,7 +26,8 @@ import llama_cpp
 from common import LARGE, SMALL, Results, geometric_mean, humaneval, solutions
 
 import counterpoint as cp
-from counterpoint.plugin import Completion, Generator, LanguageModel, Node, Note, Prompt, Ref, Run, hookimpl
+from counterpoint import calibration
+from counterpoint.plugin import Backend, Completion, Generator, LanguageModel, Node, Note, Prompt, Ref, Run, hookimpl
 from counterpoint.registry import load_plugins
 from counterpoint.rendering import render
 from counterpoint.store import ModelStore
@@ -78,8 +81,16 @@ def pair(output: str, kind: str = "llama_cpp") -> dict[str, Any]:
     }
 
 
+def forget(engine: cp.Engine) -> None:
+    """Drops what closed sessions have left in the caches, so that no prompt is found there."""
+    for host in engine.hosts():
+        while host.table.give_back_oldest():
+            pass
+
+
 def ours(engine: cp.Engine, output: str, prompt: str, tokens: int) -> dict[str, Any]:
     """One answer through the engine."""
+    forget(engine)
     started = time.perf_counter()
     result = engine.run(pair(output), prompt, sampling=cp.Sampling(max_tokens=tokens))
     return {"seconds": time.perf_counter() - started, "tokens": len(result.completion.ids), "ids": list(result.completion.ids)}
@@ -96,6 +107,17 @@ def theirs(model: llama_cpp.Llama, stops: frozenset[int], ids: list[int], tokens
             break
     model.detokenize(found)
     return {"seconds": time.perf_counter() - started, "tokens": len(found), "ids": found}
+
+
+def theirs_sampled(model: llama_cpp.Llama, ids: list[int], tokens: int) -> dict[str, Any]:
+    """Sixteen candidates of fixed length at temperature 0.8, one after another; the prompt is processed once."""
+    model.reset()
+    started = time.perf_counter()
+    for seed in range(16):
+        model.set_seed(seed)
+        made = itertools.islice(model.generate(ids, temp=0.8, top_k=0, top_p=1.0, min_p=0.0, repeat_penalty=1.0), tokens)
+        assert sum(1 for _ in made) == tokens
+    return {"seconds": time.perf_counter() - started, "tokens": 16 * tokens}
 
 
 def speed(row: dict[str, Any]) -> float:
@@ -125,12 +147,10 @@ def main() -> None:
         engine.load(pair("spec"))
         for name in NAMES:
             against_own(results, engine, name, prompts[:5], tokens)
-            keys = {"what": "sixteen", "model": name, "max_tokens": tokens}
-            results.once(keys, partial(sixteen, engine, name, prompts[0], tokens))
-        for what, some in (("humaneval", prompts), ("editing", editing)):
+        for what, some, most in (("humaneval", prompts, tokens), ("editing", editing, 2 * tokens)):
             for index, prompt in enumerate(some):
-                systems = {name: partial(ours, engine, node, prompt, tokens) for name, node in OUTPUTS.items()}
-                results.once({"what": what, "prompt": index, "max_tokens": tokens}, partial(medians, systems))
+                systems = {name: partial(ours, engine, node, prompt, most) for name, node in OUTPUTS.items()}
+                results.once({"what": what, "prompt": index, "max_tokens": most}, partial(medians, systems))
         for kind in ("llama_cpp", "huggingface"):
             for name in NAMES:
                 keys = {"what": "bits", "kind": kind, "model": name}
@@ -140,7 +160,7 @@ def main() -> None:
 
 
 def against_own(results: Results, engine: cp.Engine, name: str, prompts: list[str], tokens: int) -> None:
-    """`sample` and the bindings' own greedy loop, in turn."""
+    """`sample` and the bindings' own greedy loop, in turn; and sixteen candidates."""
     backend = next(host.backend for host in engine.hosts() if NAMES[name] in host.key)
     path = ModelStore().ensure(NAMES[name], formats=("gguf",)).gguf
     own = llama_cpp.Llama(str(path), n_ctx=2048, n_threads=2, verbose=False)
@@ -151,10 +171,24 @@ def against_own(results: Results, engine: cp.Engine, name: str, prompts: list[st
             "ours": partial(ours, engine, name, prompt, tokens),
         }
         results.once({"what": "sample", "model": name, "prompt": index, "max_tokens": tokens}, partial(medians, systems))
+    ids, _ = render(Prompt.of(prompts[0]), None, backend.tokenizer, name)
+    for system, measure in (
+        ("ours", partial(sixteen, engine, name, prompts[0], tokens)),
+        ("theirs", partial(theirs_sampled, own, ids, tokens)),
+    ):
+        results.once({"what": "sixteen", "model": name, "system": system, "max_tokens": tokens}, measure)
+    results.once({"what": "passes", "model": name}, partial(passes, backend))
+
+
+def passes(backend: Backend) -> dict[str, Any]:
+    """Seconds of llama.cpp's own passes over one row and over sixteen, nothing of ours around them: what batching can give."""
+    costs = calibration.measure(backend)
+    return {"seconds": {str(rows): costs.at(rows) for rows in (1, 16)}}
 
 
 def sixteen(engine: cp.Engine, name: str, prompt: str, tokens: int) -> dict[str, Any]:
     """Sixteen candidates of fixed length at once."""
+    forget(engine)
     sampling = cp.Sampling(temperature=0.8, max_tokens=tokens, ignore_stop=True)
     started = time.perf_counter()
     made = engine.run_many(pair(name), [prompt], samples=16, sampling=sampling)
@@ -201,6 +235,12 @@ def summarize(results: Results, tokens: int) -> None:
     def rate(found: list[dict[str, Any]], system: str) -> float:
         return round(geometric_mean(speed(row[system]) for row in found), 1)
 
+    def aggregate(name: str, system: str) -> float:
+        return speed(rows("sixteen", model=name, system=system)[0])
+
+    def cost(name: str, size: int) -> float:
+        return float(rows("passes", model=name)[0]["seconds"][str(size)])
+
     bpb = {(row["kind"], row["model"]): row["bits_per_byte"] for row in rows("bits")}
     results.summarize(
         {
@@ -216,7 +256,13 @@ def summarize(results: Results, tokens: int) -> None:
                 },
             },
             "sixteen_candidates_over_own_one_at_a_time": {
-                name: round(speed(rows("sixteen", model=name)[0]) / rate(rows("sample", model=name), "theirs"), 2)
+                name: {
+                    "its prompt processed each time": round(
+                        aggregate(name, "ours") / rate(rows("sample", model=name), "theirs"), 2
+                    ),
+                    "its prompt processed once": round(aggregate(name, "ours") / aggregate(name, "theirs"), 2),
+                    "what its passes allow": round(16 * cost(name, 1) / cost(name, 16), 2),
+                }
                 for name in NAMES
             },
             "speculative_over_sample": {what: ratio(rows(what), "speculative", "sample") for what in ("humaneval", "editing")},

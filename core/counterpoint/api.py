@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 from typing import Any
 
@@ -20,7 +19,6 @@ def _shared() -> Engine:
     with _lock:
         if _engine is None:
             _engine = Engine()
-            atexit.register(_engine.close)
         return _engine
 
 

@@ -29,7 +29,7 @@ def calibrate(backend: Backend, key: str) -> PassCosts:
     """
     if (costs := known_costs(key)) is not None:
         return costs
-    costs = _measure(backend)
+    costs = measure(backend)
     _write(_path(), {**_read(_path()), _name(key): costs.points})
     return costs
 
@@ -47,7 +47,8 @@ def _name(key: str) -> str:
     return f"{key}|{platform.node()}|{torch.get_num_threads()} threads|torch {torch.__version__}"
 
 
-def _measure(backend: Backend) -> PassCosts:
+def measure(backend: Backend) -> PassCosts:
+    """Times passes of one row of different sizes."""
     slot = backend.new_slot()
     try:
         token = min(7, backend.tokenizer.size - 1)

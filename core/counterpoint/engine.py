@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import importlib.metadata
 import json
@@ -10,6 +11,7 @@ import platform
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +45,16 @@ if TYPE_CHECKING:
 RecipeLike = str | Path | Mapping[str, Any] | Recipe
 
 
+_OPEN: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_open() -> None:
+    """A pass under way when the interpreter exits would use libraries that are being taken down."""
+    for engine in list(_OPEN):
+        engine.close()
+
+
 class Engine:
     """Runs recipes. Loaded models and their caches stay until :meth:`close`; runs in flight together share passes.
 
@@ -68,6 +80,7 @@ class Engine:
     ) -> None:
         self.registry = registry or load_plugins()
         self._scheduler = Scheduler()
+        _OPEN.add(self)
         self.pool = ModelPool(self._scheduler, store, offline=offline, memory_limit=memory_limit)
         self.draws = DrawBatch()
         self._scheduler.add(self.draws)
@@ -197,9 +210,9 @@ class Engine:
 
     async def open_leaf(self, path: str, node: LeafModel, prompt: Prompt, run: Run) -> Session:
         """A session on a leaf model (through :meth:`counterpoint.running.Run.open`)."""
-        from counterpoint.leaf import LeafSession
-
         host = await self._host(path, node, run)
+        from counterpoint.leaf import LeafSession  # imports torch: not before the model is there
+
         backend = host.backend
         ids, prefix = render(prompt, node.prompt_format, backend.tokenizer, path)
         if len(ids) + len(prefix) >= backend.context:
@@ -318,7 +331,7 @@ def new_run_id() -> str:
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in ("counterpoint", "torch", "transformers"):
+    for package in ("counterpoint", "torch", "transformers", "llama-cpp-python"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -67,8 +67,6 @@ class ModelPool:
         return await asyncio.shield(task)  # a cancelled run does not stop others from having the model
 
     async def _load(self, path: str, node: LeafModel, facts: ModelFacts, run: Run | None) -> ModelHost:
-        from counterpoint.host import ModelHost
-
         loop = asyncio.get_running_loop()
 
         def emit(phase: str, item: str, done: float, total: float | None, unit: str) -> None:
@@ -88,6 +86,8 @@ class ModelPool:
                 f"{path}: cannot load the model: {error}", hint="free memory or disk, or use a smaller model"
             ) from error
         emit("load", facts.source, 1, 1, "models")
+        from counterpoint.host import ModelHost  # imports torch, which a backend may do while it reads its weights
+
         host = ModelHost(backend, facts.key, weight_bytes=facts.weight_bytes or 0)
         self._scheduler.add(host)
         return host

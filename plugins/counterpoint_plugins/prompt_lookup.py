@@ -62,8 +62,9 @@ class LookupSession(DraftSession):
         if not matched:
             return Draft()
         ids = tuple(text[found : found + limit])
-        # the longer the match, the surer; each further token lengthens it
-        return Draft(ids, confidence=tuple(1 - 1 / (matched + index) for index in range(len(ids))))
+        # The longer the match, the surer, and each further token lengthens it. The curve fits how often such tokens stood in
+        # answers to programming, editing and arithmetic prompts: 0.6 after two tokens, 0.8 after four, 0.9 after ten.
+        return Draft(ids, confidence=tuple(1 - 1 / (matched + index + 0.3) for index in range(len(ids))))
 
     def _match(self, end: int) -> int:
         """Length of the common end of the text before ``end`` and the whole text, up to the longest n-gram wanted."""

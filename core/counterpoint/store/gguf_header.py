@@ -144,9 +144,24 @@ class _Reader:
         self.position = end
         return text
 
-    def skip_string(self) -> None:
-        (length,) = self.numbers("Q")
-        self.position += length
+    def strings(self, count: int) -> list[str]:
+        """So many strings, in a loop of its own: a vocabulary has a quarter of a million."""
+        data, position, length_at = self._data, self.position, struct.Struct("<Q").unpack_from
+        found = []
+        for _ in range(count):
+            (length,) = length_at(data, position)
+            position += 8 + length
+            found.append(data[position - length : position].decode("utf-8"))
+        if position > len(data):
+            raise ValueError("a string runs past the end of the file")
+        self.position = position
+        return found
+
+    def skip_strings(self, count: int) -> None:
+        data, position, length_at = self._data, self.position, struct.Struct("<Q").unpack_from
+        for _ in range(count):
+            position += 8 + length_at(data, position)[0]
+        self.position = position
 
     def value(self, kind: int, *, strings: bool) -> Any:
         if kind in _CODES:
@@ -161,9 +176,8 @@ class _Reader:
         if element != _STRING:
             raise ValueError(f"unknown array type {element}")
         if strings:
-            return [self.string() for _ in range(count)]
-        for _ in range(count):
-            self.skip_string()
+            return self.strings(count)
+        self.skip_strings(count)
         return count
 
 
@@ -172,7 +186,7 @@ def read_header(path: Path, *, strings: bool = False) -> GgufHeader:
 
     Args:
         path: the file.
-        strings: also return arrays of strings (a vocabulary, its merges) instead of their lengths.
+        strings: also return arrays of strings (a vocabulary) instead of their lengths; but never merges, which nobody asks for.
 
     Raises:
         ModelError: the file is not GGUF, is of an unknown version, or ends before its header or its tensors do.
@@ -209,7 +223,7 @@ def _parse(reader: _Reader, *, strings: bool) -> GgufHeader:
     for _ in range(keys):
         key = reader.string()
         (kind,) = reader.numbers("I")
-        metadata[key] = reader.value(kind, strings=strings)
+        metadata[key] = reader.value(kind, strings=strings and not key.endswith(".merges"))
     if "general.architecture" not in metadata:
         raise ValueError("no general.architecture in its metadata")
     shapes: dict[str, tuple[int, ...]] = {}

@@ -53,7 +53,9 @@ class Model:
         self.pointer: Any = llama_cpp.llama_model_load_from_file(str(path).encode(), options)
         if not self.pointer:
             raise RuntimeError(_problems() or "no reason given")
-        self.close: Callable[[], Any] = weakref.finalize(self, llama_cpp.llama_model_free, self.pointer)
+        free = weakref.finalize(self, llama_cpp.llama_model_free, self.pointer)
+        free.atexit = False  # a pass may be under way until the engine has been closed
+        self.close: Callable[[], Any] = free
         """Frees it; a second call changes nothing."""
 
 

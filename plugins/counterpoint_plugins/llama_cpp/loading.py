@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,12 @@ except (ImportError, OSError, RuntimeError) as error:
         hint="pip install 'counterpoint[llama-cpp]' (it is compiled, which takes minutes), or use kind huggingface",
     ) from None
 
-from counterpoint_plugins.llama_cpp.backend import LlamaCppBackend
 from counterpoint_plugins.llama_cpp.library import Model, new_context
 from counterpoint_plugins.llama_cpp.tokenizer import LlamaCppTokenizer
 
 if TYPE_CHECKING:
     from counterpoint_plugins.llama_cpp import LlamaCppModel
+    from counterpoint_plugins.llama_cpp.backend import LlamaCppBackend
 
 _KV_TYPES = {  # name → number of the type in GGUF, bytes per value
     "f32": (0, 4.0),
@@ -79,7 +80,11 @@ def load(node: LlamaCppModel, resources: Resources) -> LlamaCppBackend:
     assert files.gguf is not None
     header = store.gguf_header(files.gguf)
     try:
-        model = Model(files.gguf, gpu_layers=node.gpu_layers)
+        with ThreadPoolExecutor(1) as thread:  # torch is imported meanwhile, which takes as long
+            loading = thread.submit(Model, files.gguf, gpu_layers=node.gpu_layers)
+            from counterpoint_plugins.llama_cpp.backend import LlamaCppBackend
+
+            model = loading.result()
     except RuntimeError as error:
         raise ModelError(
             f"llama.cpp cannot load {node.source}: {error}", hint=f"`counterpoint models verify {node.source}` checks the file"

@@ -142,7 +142,7 @@ class DraftPolicy:
             return False
         if drafter not in self._gain:
             return self._expected_gain(drafter, _HOPE) > 0
-        if self._gain[drafter] >= 0 or self._expected_gain(drafter, self._typical[drafter]) > 0:
+        if self._gain[drafter] >= 0 or self._expected_gain(drafter, self._typical.get(drafter, 0.0)) > 0:
             self._patience[drafter] = _RETRY
             return True
         patience = self._patience.setdefault(drafter, _RETRY)
@@ -175,7 +175,9 @@ class DraftPolicy:
             return draft
         acceptance = self._acceptance.setdefault(drafter, Acceptance())
         chance, gain, best, keep = 1.0, 0.0, self._least_gain, 0
-        for index, confidence in enumerate(draft.confidence):  # all of them: a pass over 16 may cost little more than one over 8
+        for index, confidence in enumerate(
+            draft.confidence
+        ):  # all of them: a pass over 16 may cost little more than one over 8
             chance *= acceptance.chance(confidence)
             gain += chance * self.worth - self._verification(index)
             if gain > best and self._affordable(drafter, index + 1):
@@ -184,6 +186,10 @@ class DraftPolicy:
             rivals = [self._gain.get(other, self._expected_gain(other, _TYPICAL)) for other in self._costs.drafters]
             if best < max(rivals, default=0.0):
                 return Draft()
+        if not keep and drafter in self._costs.drafters:
+            lost = self._drafting(drafter) * len(draft.ids)
+            self._purse -= lost
+            self._count(drafter, -lost)
         if keep == len(draft.ids):
             return draft
         logits = None if draft.logits is None else draft.logits[:keep]
@@ -223,6 +229,10 @@ class DraftPolicy:
                     del self._unverified[drafter]
                     break
 
+    def _count(self, drafter: str, gain: float) -> None:
+        """Counts what a draft has gained, net of its cost."""
+        self._gain[drafter] = _MEMORY * self._gain.get(drafter, gain) + (1 - _MEMORY) * gain
+
     def _learn(self, drafter: str, confidence: float, stood: bool) -> None:
         self._acceptance.setdefault(drafter, Acceptance()).observe(confidence, stood)
         self._typical[drafter] = _MEMORY * self._typical.get(drafter, _TYPICAL) + (1 - _MEMORY) * stood
@@ -233,11 +243,11 @@ class DraftPolicy:
         count = len(draft.ids)
         spent = self._step(drafter, count)
         gain = accepted * self.worth - (spent - self._plain)
-        self._purse += accepted * self._plain - (spent - self._plain) + _SHARE * self._plain * (accepted + 1)
+        self._purse += (accepted + 1) * self._plain - spent + _SHARE * (accepted + 1) * self._plain
         self._tokens = _MEMORY * self._tokens + (accepted + 1)
         self._spent = _MEMORY * self._spent + spent
         if not draft.ids:
             return
-        self._gain[drafter] = _MEMORY * self._gain.get(drafter, gain) + (1 - _MEMORY) * gain
+        self._count(drafter, gain)
         for index in range(min(accepted + 1, count)):
             self._learn(drafter, draft.confidence[index] if draft.confidence else 0.5, index < accepted)
