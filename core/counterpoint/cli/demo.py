@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from counterpoint.cli import CANCELLED
-from counterpoint.cli.completion import complete_kind
+from counterpoint.cli.backend import BackendKind, with_backend
 from counterpoint.cli.console import Cli, bytes_text, cli_of, say
-from counterpoint.errors import RecipeError
-from counterpoint.node import LeafModel
 from counterpoint.plan import Plan
-from counterpoint.recipe import Recipe
-from counterpoint.registry import Registry
 
 RECIPE = "speculative"
 
@@ -26,10 +22,7 @@ def add(app: typer.Typer) -> None:
 
 def demo(
     context: typer.Context,
-    backend: Annotated[
-        str | None,
-        typer.Option("--backend", metavar="KIND", help="The node kind that runs the models.", autocompletion=complete_kind),
-    ] = None,
+    backend: BackendKind = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before downloading.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
 ) -> None:
@@ -73,25 +66,3 @@ def announce(cli: Cli, plan: Plan) -> None:
     )
     for source, size in missing.items():
         cli.err.print(f"  {source}: {bytes_text(size)}", markup=False, soft_wrap=True)
-
-
-def with_backend(recipe: Recipe, backend: str | None, registry: Registry) -> Recipe:
-    """A recipe whose models are run by another kind of node.
-
-    Raises:
-        RecipeError: the kind is none that runs a model from a source.
-    """
-    if backend is None:
-        return recipe
-    kinds = [kind.kind for kind in registry.kinds() if issubclass(kind.node, LeafModel) and "source" in kind.node.model_fields]
-    if backend not in kinds:
-        raise RecipeError(f"no backend is called '{backend}'", hint=f"backends: {', '.join(kinds) or 'none installed'}")
-    fields = registry.kind(backend).node.model_fields
-    data = recipe.to_dict()
-    for name, node in recipe.nodes.items():
-        if isinstance(node, LeafModel) and node.kind != backend:
-            kept: dict[str, Any] = {key: value for key, value in data["nodes"][name].items() if key in fields}
-            data["nodes"][name] = {**kept, "kind": backend}
-    from counterpoint.recipe import load_recipe
-
-    return load_recipe(data, registry=registry)

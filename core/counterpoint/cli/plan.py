@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from counterpoint.cli import ERROR, OK, options
-from counterpoint.cli.console import Cli, bytes_text, cli_of, flops_text, seconds_text, table
+from counterpoint.cli.backend import BackendKind, with_backend
+from counterpoint.cli.console import Cli, bytes_text, cli_of, flops_text, say, seconds_text, table
 from counterpoint.cli.run import Fields, Messages, Offline, Prefix, PromptFile, PromptText, RecipeName, Settings
 from counterpoint.errors import CounterpointError
 from counterpoint.node import LeafModel
@@ -33,6 +34,7 @@ def plan(
     prefix: Prefix = "",
     field: Fields = None,
     setting: Settings = None,
+    backend: BackendKind = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     offline: Offline = False,
 ) -> None:
@@ -45,6 +47,7 @@ def plan(
     cli = cli_of(context)
     with Engine(registry=cli.registry, offline=offline) as engine:
         loaded = engine.recipe(recipe, options.settings(setting or []))
+        loaded = with_backend(loaded, backend, cli.registry, lambda line: say(cli.err, "note", line))
         extra = options.fields(field or [])
         given = options.prompt(prompt, text, file, messages, prefix=prefix, extra=extra, own=loaded.prompt, stdin=False)
         made = engine.plan(loaded, given)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from counterpoint.cli import OK, options
+from counterpoint.cli.backend import BackendKind, with_backend
 from counterpoint.cli.completion import complete_recipe, complete_run
 from counterpoint.cli.console import cli_of, say
 from counterpoint.events import Event, Failed, Progress
@@ -58,6 +59,7 @@ def run(
     prefix: Prefix = "",
     field: Fields = None,
     setting: Settings = None,
+    backend: BackendKind = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all draws.")] = None,
     budget: Annotated[
         str | None,
@@ -93,6 +95,7 @@ def run(
     limits = parse_budget(budget) if budget is not None else None
     with Interrupts(cli) as interrupts, Engine(registry=cli.registry, offline=offline) as engine:
         loaded = engine.recipe(recipe, options.settings(setting or []))
+        loaded = with_backend(loaded, backend, cli.registry, lambda line: say(cli.err, "note", line))
         given = options.prompt(
             prompt,
             text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -13,8 +14,8 @@ import yaml
 
 from counterpoint import paths
 from counterpoint.calibration import calibrate
+from counterpoint.cli.backend import with_backend
 from counterpoint.cli.console import seconds_text
-from counterpoint.cli.demo import with_backend
 from counterpoint.errors import RecipeError
 from counterpoint.hooks import hookimpl
 from counterpoint.recipe import load_recipe
@@ -356,3 +357,61 @@ def test_backends() -> None:
     with pytest.raises(RecipeError, match="no backend is called 'steam'") as error:
         with_backend(recipe, "steam", registry)
     assert "huggingface" in error.value.hint
+
+
+def test_a_backend_for_models_inside_other_nodes_too() -> None:
+    registry = _with_other()
+    inner = {"kind": "huggingface", "source": "smollm2-135m-instruct", "dtype": "float32"}
+    nodes = {
+        "a": {"kind": "huggingface", "source": "smollm2-135m-instruct", "stop": ["x"]},
+        "s": {"kind": "speculative", "target": "a", "draft": [{"kind": "prompt_lookup"}, inner]},
+    }
+    recipe = load_recipe({"nodes": nodes, "output": "s"}, registry=registry)
+    said: list[str] = []
+    other = with_backend(recipe, "other", registry, said.append)
+    assert other.nodes["a"].stop == ("x",)  # type: ignore[attr-defined]
+    assert other.nodes["s"].draft[1].kind == "other"  # type: ignore[attr-defined]
+    assert said == ["other has no such settings, they are left out: s.draft[1].dtype"]
+
+
+def test_a_run_with_another_backend(invoke: Any) -> None:
+    outcome = invoke("run", "speculative", "hello", "--backend", "other", plugins=_with_other())
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.strip()
+    outcome = invoke("plan", "speculative", "--backend", "steam", plugins=_with_other())
+    assert outcome.status == 1
+    assert "no backend is called 'steam'" in outcome.err
+
+
+# --- the log --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_libraries_say_goes_to_a_file(invoke: Any, monkeypatch: pytest.MonkeyPatch, debug: bool) -> None:
+    logger = logging.getLogger("counterpoint.some_library")
+
+    class Loud(fake.FakeModel):
+        """Says things while it is looked at."""
+
+        kind: Literal["loud"] = "loud"  # type: ignore[assignment]
+
+        def inspect(self, resources: Any) -> Any:
+            logger.debug("a detail")
+            logger.error("something is odd")
+            return super().inspect(resources)
+
+    plugins = load_plugins([fake, _plugin("loud", counterpoint_nodes=lambda: [Loud])])
+    recipe = paths.home() / "loud.yaml"
+    recipe.parent.mkdir(parents=True, exist_ok=True)
+    recipe.write_text("nodes: {m: {kind: loud}}\noutput: m\n")
+    outcome = invoke(*(["--debug"] if debug else []), "plan", str(recipe), plugins=plugins)
+    assert outcome.status == 0, outcome.err
+    assert "odd" not in outcome.out + outcome.err
+    text = paths.log().read_text(encoding="utf-8")
+    assert "ERROR counterpoint.some_library: something is odd" in text
+    assert ("a detail" in text) is debug
+
+
+def test_nothing_said_makes_no_log(invoke: Any) -> None:
+    invoke("plugins")
+    assert not paths.log().exists()
