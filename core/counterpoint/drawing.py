@@ -19,7 +19,7 @@ def serve(requests: Sequence[DrawRequest]) -> list[Drawn | Verdict]:
     own = logits
     if any(request.seen is not None or request.forbidden_rows for request in requests):
         own = _joined([request.logits.float() for request in requests])
-    normalizer = own.logsumexp(dim=-1)
+    normalizer = tensors.log_normalizer(own)
     if requests[0].accept_keys:
         processed = tensors.process(logits, sampling)
         chosen, accepted = _verify(requests, processed)

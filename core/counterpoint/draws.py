@@ -106,7 +106,11 @@ class DrawBatch(Batch):
         return len(self._requests)
 
     async def submit(self, request: DrawRequest) -> Drawn | Verdict:
-        """Awaits the draw."""
+        """The draw: with those of others where that spares a synchronisation, at once on a CPU, where rows gain nothing together."""
+        if request.logits.device.type == "cpu":
+            from counterpoint import drawing
+
+            return drawing.serve([request])[0]
         request.future = asyncio.get_running_loop().create_future()
         self._requests.append(request)
         return await request.future
