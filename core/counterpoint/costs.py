@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from counterpoint.session import ModelShape
+
+
+_NEWS = 0.2
+"""Weight of a pass just seen against what was known."""
+_OUTLIER = 2.0
+"""A pass that took longer than this many times what was expected counts as no longer than that."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,19 @@ class PassCosts:
     def one_more(self, tokens: float) -> float:
         """What one more token adds to a pass with so many."""
         return self.at(tokens + 1) - self.at(tokens)
+
+    def observed(self, tokens: int, cost: float) -> PassCosts:
+        """These costs with what a pass has just taken: the machine may be busier, or freer, than when they were measured."""
+        nearest = min(range(len(self.points)), key=lambda index: abs(math.log(self.points[index][0] / tokens)))
+        size, before = self.points[nearest]
+        expected = self.at(tokens)
+        scaled = cost * before / expected if expected > 0 else cost
+        after = before + _NEWS * (min(scaled, _OUTLIER * before) - before)
+        points = list(self.points)
+        points[nearest] = (size, after)
+        for index in range(1, len(points)):  # a larger pass is never counted as cheaper than a smaller one
+            points[index] = (points[index][0], max(points[index][1], points[index - 1][1]))
+        return PassCosts(tuple(points), self.unit)
 
     def as_data(self) -> dict[str, float]:
         """Plain data, rounded, for the trace."""

@@ -111,8 +111,8 @@ class ModelHost(Batch):
         self.pass_seconds = 0.0
         """Duration of the latest pass, the estimate for the next."""
         self.weight_bytes = weight_bytes
-        self.costs: PassCosts | None = None
-        """What passes cost here, once calibrated."""
+        self.calibrated: PassCosts | None = None
+        """What passes that want every row cost here, once measured; it follows the machine."""
         self._requests: list[_Request] = []
         self.table = SlotTable(backend)
         """The slots of all sessions, open and closed."""
@@ -283,6 +283,8 @@ class ModelHost(Batch):
         self.pass_seconds = seconds
         self._passes += 1
         total = sum(len(part.step.ids) for part in chosen)
+        if self.calibrated is not None and all(part.step.rows == len(part.step.ids) for part in chosen):
+            self.calibrated = self.calibrated.observed(total, seconds)
         for part, result in zip(chosen, results, strict=True):
             request, step, count = part.request, part.step, len(part.step.ids)
             held = self.table.filled(request.slot)

@@ -107,17 +107,17 @@ class ModelPool:
 
     async def pass_costs(self, host: ModelHost) -> PassCosts:
         """The calibration of a loaded model (measured on the loop's thread, between passes, when it is not known yet)."""
-        if host.costs is None:
-            host.costs = host.backend.pass_costs()
-        if host.costs is None:
+        if (stated := host.backend.pass_costs()) is not None:
+            return stated
+        if host.calibrated is None:
             from counterpoint.calibration import calibrate
             from counterpoint.host import as_model_error
 
             try:
-                host.costs = calibrate(host.backend, host.key)
+                host.calibrated = calibrate(host.backend, host.key)
             except Exception as error:
                 raise as_model_error("calibration", error) from error
-        return host.costs
+        return host.calibrated
 
     def stop(self) -> None:
         """Stops fetching models (from any thread, as soon as there is progress); closing the scheduler then does not wait."""

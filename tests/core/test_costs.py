@@ -114,3 +114,32 @@ def test_calibration_fits_a_short_context() -> None:
             return results
 
     assert calibrate(Short(FakeModel(context=24)), "short").at(1) > 0
+
+
+# --- following the machine -------------------------------------------------------------------------------------------------
+
+
+def test_costs_follow_what_passes_take() -> None:
+    costs = PassCosts(((1, 0.03), (16, 0.2), (32, 0.4)))
+    for _ in range(40):
+        costs = costs.observed(16, 0.35).observed(1, 0.03)
+    assert costs.at(16) == pytest.approx(0.35, rel=0.02)
+    assert costs.at(1) == pytest.approx(0.03, rel=0.02)
+    for _ in range(40):
+        costs = costs.observed(12, 0.1)
+    assert costs.at(16) < 0.2, "the nearest size stands for those between"
+
+
+def test_one_slow_pass_is_no_news() -> None:
+    costs = PassCosts(((1, 0.03), (16, 0.2)))
+    assert costs.observed(1, 60.0).at(1) < 0.04
+
+
+@given(st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 100)), max_size=30))
+def test_a_larger_pass_is_never_cheaper(passes: list[tuple[int, float]]) -> None:
+    costs = PassCosts(((1, 0.03), (2, 0.05), (16, 0.2), (32, 0.4)))
+    for tokens, seconds in passes:
+        costs = costs.observed(tokens, seconds)
+        values = [cost for _, cost in costs.points]
+        assert values == sorted(values)
+        assert all(value >= 0 for value in values)

@@ -15,7 +15,7 @@ import pytest
 import counterpoint as cp
 from counterpoint.cli.backend import with_backend
 from counterpoint.registry import load_plugins
-from counterpoint.testing import assert_drafter_laws, assert_generator_laws, assert_session_laws
+from counterpoint.testing import assert_drafter_laws, assert_session_laws
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed (pip install 'counterpoint[llama-cpp]')")
 pytestmark = pytest.mark.slow
@@ -32,9 +32,9 @@ def engine() -> Iterator[cp.Engine]:
 
 
 def test_the_laws_on_a_small_real_file(engine: cp.Engine) -> None:
-    # Batches of other sizes go through other kernels of quantised products, whose inputs are rounded to 8 bits.
+    # Batches of other sizes go through other kernels of quantised products, whose inputs are rounded to 8 bits: rows are near,
+    # not equal, so that the generator laws, which ask for equal tokens, hold on files in float32 only (tests/plugins/llama_cpp).
     assert_session_laws({"nodes": {"m": SMOLLM2}, "output": "m"}, IDS, engine=engine, tolerance=0.5)
-    assert_generator_laws({"nodes": {"m": SMOLLM2}, "output": "m"}, engine=engine)
     assert_drafter_laws({"nodes": {"m": SMOLLM2, "d": {**SMOLLM2, "kv_type": "f16"}}, "output": "d"}, "m", engine=engine)
 
 

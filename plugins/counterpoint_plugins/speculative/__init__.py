@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_REFRESH = 8
+"""Steps after which costs are looked up again: they follow the machine."""
+
+
 class Speculative(Generator):
     """Speculative decoding: the tokens of the target alone, in fewer of its passes.
 
@@ -79,10 +83,14 @@ class Speculative(Generator):
         run.emit(Note(name="draft_costs", data=costs.as_data()))
         policy = DraftPolicy(costs, max_draft=self.max_draft, adaptive=self.adaptive)
         drafters = [_LazyDrafter(node, run, prompt, target) for node in self.drafters]
+        steps = 1
         waiting = [response.history[-1]]  # the token drawn last, which the target has not seen yet
         while response.finish_reason is None:
             if self.rule == "invariant":
                 policy.rows = run.rows_in_flight(self.target)
+                if steps % _REFRESH == 0:
+                    policy.refresh(await self._costs(run))
+            steps += 1
             drafter, draft = await self._propose(run, drafters, response, policy, target)
             rows = await target.extend([*waiting, *draft.ids], rows=len(draft.ids) + 1)
             drawn, accepted = await self._decide(run, rows, target, response, draft)

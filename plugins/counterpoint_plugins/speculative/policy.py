@@ -106,6 +106,10 @@ class DraftPolicy:
         self.rows = 1
         """Rows that share the passes: what a pass costs whatever its size is divided by them."""
 
+    def refresh(self, costs: StepCosts) -> None:
+        """Takes over what passes cost by now."""
+        self._costs = costs
+
     @property
     def worth(self) -> float:
         """What one token costs at the present rate, and so what it is worth to have one more: never more than without drafts."""

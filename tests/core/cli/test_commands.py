@@ -173,7 +173,7 @@ def test_a_node_is_shown(invoke: Any) -> None:
     assert fields["max_draft"] == {
         "type": "whole number",
         "required": False,
-        "default": 12,
+        "default": 32,
         "bounds": "≥ 1, ≤ 64",
         "description": "Most tokens drafted before the target verifies.",
     }
