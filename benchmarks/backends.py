@@ -34,7 +34,7 @@ from counterpoint.store import ModelStore
 
 NAMES = {"small": SMALL, "large": LARGE}
 OUTPUTS = {"sample": "large", "speculative": "spec"}
-ROUNDS = {"sample": 3, "humaneval": 2, "editing": 2}
+ROUNDS = {"sample": 3, "humaneval": 2, "editing": 1}
 
 FIRST_TOKEN = """
 import json, sys, time
