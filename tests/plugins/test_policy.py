@@ -141,3 +141,27 @@ def test_a_free_draft_gives_way_to_one_that_usually_gains_more() -> None:
     assert policy.trim("l", strong).ids == strong.ids
     alone = DraftPolicy(StepCosts(flat(1.0, 0.01), {}), max_draft=8)
     assert alone.trim("l", weak).ids == (1,)
+
+
+def test_what_drafting_can_lose_is_bounded() -> None:
+    """Drafts that look sure and never stand cost a step and a half, and one percent, however long the answer."""
+    step_costs = StepCosts(PassCosts(((1, 1.0), (2, 1.8), (16, 8.0), (32, 14.0))), {})
+    policy = DraftPolicy(step_costs, max_draft=16)
+    spent = 0.0
+    for _ in range(1000):
+        draft = policy.trim("l", Draft(tuple(range(16)), None, (0.99,) * 16))
+        policy.observe("l" if draft.ids else "", draft, 0)
+        spent += step_costs.target.at(len(draft.ids) + 1)
+    assert 1000 < spent <= 1000 * 1.01 + 1.5
+
+
+def test_a_draft_that_was_not_verified_is_learned_from() -> None:
+    policy = DraftPolicy(costs(), max_draft=8)
+    before = policy._acceptance.setdefault("l", Acceptance()).chance(0.55)
+    for step in range(20):
+        position = 10 * step
+        policy.remember("l", position, Draft((1, 2), None, (0.55, 0.55)), 0)
+        policy.look_back([0] * position + [1])
+        policy.look_back([0] * position + [1, 2])
+    assert policy._acceptance["l"].chance(0.55) > before + 0.1
+    assert not policy._unverified
