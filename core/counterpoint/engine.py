@@ -5,26 +5,20 @@ from __future__ import annotations
 import asyncio
 import atexit
 import gc
-import importlib.metadata
 import json
-import platform
-import secrets
 import threading
-import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.costs import PassCosts, nominal_costs
 from counterpoint.draws import DrawBatch
-from counterpoint.errors import CounterpointError, ModelError, RecipeError, RunError
-from counterpoint.events import Failed, RunFinished, RunStarted
+from counterpoint.errors import ModelError, RunError
 from counterpoint.inputs import merge_sampling, parse_budget, parse_prompt, parse_seed
-from counterpoint.ledger import BudgetSpent
-from counterpoint.node import Generator, LeafModel
+from counterpoint.life import live, new_run_id
+from counterpoint.node import LeafModel
 from counterpoint.plan import Plan, make_plan
 from counterpoint.pool import ModelPool
 from counterpoint.prompt import Completion, Prompt, PromptLike
@@ -32,7 +26,6 @@ from counterpoint.recipe import Recipe, load_recipe
 from counterpoint.registry import Registry, load_plugins
 from counterpoint.rendering import render
 from counterpoint.running import Run
-from counterpoint.runstate import RunState
 from counterpoint.scheduler import Scheduler
 from counterpoint.settings import Budget, Sampling
 from counterpoint.streaming import RunResult, RunStream
@@ -127,6 +120,36 @@ class Engine:
         Raises:
             RecipeError: the recipe or the prompt is not valid. What fails later is in the stream and its result.
         """
+        return self._start(recipe, prompt, None, seed=seed, row=row, budget=budget, sampling=sampling)
+
+    def verify(
+        self, recipe: RecipeLike, prompt: PromptLike | None, answers: Sequence[Completion | str], **options: Any
+    ) -> RunStream:
+        """Scores answers by a recipe whose output is a verifier; ``result().scores`` has one score for each.
+
+        Args:
+            recipe: a name, a path, plain data or a recipe.
+            prompt: what was answered, with the ``fields`` that the verifier requires.
+            answers: completions, or their texts.
+            options: ``seed``, ``budget``; see :meth:`stream`.
+
+        Raises:
+            RecipeError: the recipe or the prompt is not valid. What fails later is in the stream and its result.
+        """
+        given = [Completion(text=answer, finish_reason="stop") if isinstance(answer, str) else answer for answer in answers]
+        return self._start(recipe, prompt, given, **options)
+
+    def _start(
+        self,
+        recipe: RecipeLike,
+        prompt: PromptLike | None,
+        answers: Sequence[Completion] | None,
+        *,
+        seed: int | None = None,
+        row: int = 0,
+        budget: Budget | str | None = None,
+        sampling: Sampling | None = None,
+    ) -> RunStream:
         self._check_open()
         loaded = self.recipe(recipe)
         given = parse_prompt(prompt, loaded)
@@ -137,7 +160,7 @@ class Engine:
             changes["seed"] = parse_seed(seed)
         loaded = loaded.model_copy(update=changes)
         stream = RunStream(new_run_id(), loaded)
-        stream.attach(self._scheduler, self._drive(stream, loaded, given, row))
+        stream.attach(self._scheduler, live(self, stream, loaded, given, row, answers))
         return stream
 
     def run(self, recipe: RecipeLike, prompt: PromptLike | None = None, **options: Any) -> RunResult:
@@ -231,7 +254,7 @@ class Engine:
 
         host = run.hosts.get(path)
         if host is None:
-            facts = (await self._planned(run.recipe, run.root_prompt)).facts[path]
+            facts = (await self.planned(run.recipe, run.root_prompt)).facts[path]
             if not measured and facts.shape is not None:
                 return nominal_costs(facts.shape)
             if measured and (known := known_costs(facts.key)) is not None:
@@ -243,14 +266,14 @@ class Engine:
         """The loaded model of a node, held until the run ends."""
         host = run.hosts.get(path)
         if host is None:
-            plan = await self._planned(run.recipe, run.root_prompt)
+            plan = await self.planned(run.recipe, run.root_prompt)
             host = await self.pool.host(path, node, plan.facts[path], run)
             if path not in run.hosts:
                 host.users += 1
                 run.hosts[path] = host
         return host
 
-    async def _planned(self, recipe: Recipe, prompt: Prompt) -> Plan:
+    async def planned(self, recipe: Recipe, prompt: Prompt) -> Plan:
         """The checked plan of a recipe; made once while its models stay in the store."""
         parts = recipe.to_dict() | dict.fromkeys(("seed", "sampling", "budget", "prompt", "name", "description"))
         key = json.dumps([parts, recipe.sampling.model_dump_json(), prompt.text is None, sorted(prompt.fields)])
@@ -265,75 +288,3 @@ class Engine:
     def _locked_plan(self, recipe: Recipe, prompt: Prompt) -> Plan:
         with self._plan_lock:  # many runs starting at once look at the same files one after the other
             return make_plan(recipe, self.registry, self.pool.resources(), prompt)
-
-    async def _drive(self, stream: RunStream, recipe: Recipe, prompt: Prompt, row: int) -> None:
-        """The life of one run, from its first event to its last."""
-        state: RunState | None = None
-        root: Run | None = None
-        error: Exception | None = None
-        completion = Completion(text="", finish_reason="failed")
-        try:
-            plan = await self._planned(recipe, prompt)
-            state = RunState(self, recipe, plan.graph, prompt, seed=recipe.seed, row=row, deliver=stream.deliver)
-            started = RunStarted(
-                run_id=stream.run_id,
-                recipe=recipe.to_dict(),
-                prompt=prompt,
-                seed=recipe.seed,
-                row=row,
-                started=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-                versions=_versions(),
-            )
-            state.emit(started, 0, None, "")
-            for finding in plan.findings:
-                if finding.level == "warning":
-                    stream.warnings.append(f"{finding.node}: {finding.message}")
-            root = Run.root(state, recipe.budget)
-            node = plan.graph.nodes[plan.graph.output]
-            if not isinstance(node, Generator):
-                raise RecipeError(
-                    f"{recipe.name}: output '{recipe.output}' ({node.kind}) trains a model and gives no answer",
-                    hint="run it with `counterpoint train RECIPE`",
-                )
-            root.sampling = root.sampling.merged(node.sampling)
-            completion = await root.answer(node, prompt)
-        except asyncio.CancelledError:
-            completion = root.completion("cancelled") if root else completion.model_copy(update={"finish_reason": "cancelled"})
-        except BudgetSpent as spent:  # one that nobody claims any more
-            error = RunError(f"a budget was spent outside the call that set it: {spent}")
-        except CounterpointError as failure:
-            error = failure
-        except Exception as failure:  # noqa: BLE001 (a run ends with its events, whatever a plugin raises)
-            error = RunError(f"{type(failure).__name__}: {failure}", hint="an unexpected failure: --debug shows the traceback")
-            error.__cause__ = failure
-        if state is None:
-            state = RunState(self, recipe, None, prompt, seed=recipe.seed, row=row, deliver=stream.deliver)  # type: ignore[arg-type]
-            state.emit(
-                RunStarted(run_id=stream.run_id, recipe=recipe.to_dict(), prompt=prompt, seed=recipe.seed, row=row),
-                0,
-                None,
-                "",
-            )
-        if error is not None:
-            completion = root.completion("failed") if root else completion
-            message, hint = (error.message, error.hint) if isinstance(error, CounterpointError) else (str(error), "")
-            state.emit(Failed(error=type(error).__name__, message=message, hint=hint), 0, None, "")
-        for host in state.hosts.values():
-            host.users -= 1
-        state.emit(RunFinished(completion=completion), 0, None, "")
-        stream.finish(completion, error)
-
-
-def new_run_id() -> str:
-    """An id that sorts by time: date, time, and a few random letters."""
-    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in ("counterpoint", "torch", "transformers", "llama-cpp-python"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

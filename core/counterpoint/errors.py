@@ -8,7 +8,8 @@ CounterpointError
 │   └── Unsupported      the model or backend lacks a capability that was asked for
 ├── BridgeError          two vocabularies that nothing can bridge
 ├── BudgetError          a budget that makes no sense or that nothing can meet
-└── RunError             a run that failed, or a stored run that cannot be read
+├── RunError             a run that failed, or a stored run that cannot be read
+└── EvaluationError      a data set, an evaluation or a comparison that makes no sense or cannot be read
 
 Each error carries a message that says what is wrong and where (recipe, node, field), and a hint that
 says what to do. The command line and the terminal application print both; only ``--debug`` adds a traceback.
@@ -64,3 +65,7 @@ class BudgetError(CounterpointError):
 
 class RunError(CounterpointError):
     """A run that failed, or a stored run that cannot be read."""
+
+
+class EvaluationError(CounterpointError):
+    """A data set, an evaluation or a comparison that makes no sense or cannot be read."""

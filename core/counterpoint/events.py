@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from counterpoint.prompt import Completion, Prompt
 
@@ -171,6 +171,7 @@ class CandidateScored(EventBase):
     verifier: str
     score: float
     detail: str = ""
+    data: JsonValue = Field(default=None, description="What the figure of a whole evaluation is computed from.")
 
 
 class CandidateSelected(EventBase):

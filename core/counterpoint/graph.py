@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass, field
 
 from counterpoint.errors import PluginError, RecipeError
-from counterpoint.node import Generator, LeafModel, Node, Trainer, roles_of
+from counterpoint.node import Generator, LeafModel, Node, Trainer, Verifier, roles_of
 from counterpoint.recipe import Recipe
 from counterpoint.registry import Registry
 
@@ -81,8 +81,6 @@ def build_graph(recipe: Recipe, registry: Registry) -> Graph:
     for name, node in recipe.nodes.items():
         graph._paths[id(node)] = name
     graph.output = _visit(graph, recipe, recipe.output, Generator, ("output",), [])
-    if graph.output not in recipe.nodes and not isinstance(graph.nodes[graph.output], Generator):
-        raise RecipeError(f"{recipe.name}: output '{recipe.output}' cannot generate")
     used = {edge.target for edge in graph.edges} | {graph.output, recipe.output}
     graph.unused = tuple(name for name in recipe.nodes if name not in used)
     return graph
@@ -109,7 +107,8 @@ def _visit(
             hint="a model graph has no circles: let one of these refer to another node",
         )
     node = graph.nodes[path]
-    if not isinstance(node, role) and not (role is Generator and place == ("output",) and isinstance(node, Trainer)):
+    last = place == ("output",) and isinstance(node, (Trainer, Verifier))  # these two are outputs as well
+    if not isinstance(node, role) and not last:
         wrapped = graph.wrap(path, role)
         if wrapped is None:
             raise RecipeError(

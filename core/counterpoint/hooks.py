@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import typer
 
     from counterpoint.node import Node
+    from counterpoint.tasks import TaskType
 
 hookspec = pluggy.HookspecMarker("counterpoint")
 hookimpl = pluggy.HookimplMarker("counterpoint")
@@ -41,3 +42,8 @@ def counterpoint_recipes() -> str:  # type: ignore[empty-body]
 @hookspec
 def counterpoint_panels() -> dict[str, str]:  # type: ignore[empty-body]
     """Panels of the terminal application for the plugin's own notes: note name → ``"module:Widget"``, imported when shown."""
+
+
+@hookspec
+def counterpoint_tasks() -> Sequence[TaskType]:  # type: ignore[empty-body]
+    """Task types: kinds of data sets that ``counterpoint eval`` can read."""

@@ -144,15 +144,43 @@ class Generator(Node):
         """The response that follows ``prompt.prefix``. Every piece of text is emitted through ``run.emit``."""
 
 
+class Score(float):
+    """A score that says why: a float with a ``detail`` for readers, and ``data`` (plain JSON) from which
+    :meth:`Verifier.overall` computes the figure of a whole evaluation."""
+
+    detail: str
+    data: Any
+
+    def __new__(cls, value: float, detail: str = "", data: Any = None) -> Score:
+        """A score of ``value``."""
+        score = super().__new__(cls, value)
+        score.detail = detail
+        score.data = data
+        return score
+
+
 class Verifier(Node):
-    """Role: scores completions of a prompt."""
+    """Role: scores completions of a prompt: inside a strategy, to choose among them, or as the scorer of an evaluation."""
 
     requires: ClassVar[tuple[str, ...]] = ()
     """Fields of the prompt that this verifier reads; ``plan`` checks that the prompt has them."""
+    verdicts: ClassVar[bool] = False
+    """Whether its scores are verdicts, 1 or 0; pass@k is defined for these."""
+    lower_is_better: ClassVar[bool] = False
+    """Whether a lower score is better (bits per byte); a strategy chooses by the others only."""
+    reads_answers: ClassVar[bool] = True
+    """Whether the completions matter; an evaluation need not make any for a scorer that measures the model itself."""
+    compares: ClassVar[bool] = False
+    """Whether a score depends on the other completions it is given with (a preference, a consensus)."""
 
     @abstractmethod
-    async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[float]:
-        """One score per completion, higher is better; NaN abstains."""
+    async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> Sequence[float]:
+        """One score per completion; NaN abstains. A :class:`Score` also says why."""
+
+    def overall(self, scores: Sequence[Score], texts: Sequence[str]) -> float:
+        """The figure of a whole evaluation from the scores of its answers, abstentions left out: their mean, unless the
+        measure is defined over all answers at once (then from the scores' ``data``, or from the texts)."""
+        return sum(scores) / len(scores)
 
 
 class Trainer(Node):

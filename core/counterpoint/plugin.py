@@ -10,6 +10,7 @@ from counterpoint.errors import (
     BridgeError,
     BudgetError,
     CounterpointError,
+    EvaluationError,
     ModelError,
     ModelNotFound,
     PluginError,
@@ -32,13 +33,14 @@ from counterpoint.events import (
     Verified,
 )
 from counterpoint.hooks import hookimpl
-from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Ref, Trainer, Verifier
+from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Ref, Score, Trainer, Verifier
 from counterpoint.planning import ModelFacts, NodePlan, Resources
 from counterpoint.prompt import Completion, FinishReason, Message, Prompt
 from counterpoint.response import Response
 from counterpoint.running import Run
 from counterpoint.session import Backend, CacheFull, Draft, DraftSession, ModelShape, Rows, Session, Step, StepResult
 from counterpoint.settings import Budget, Sampling
+from counterpoint.tasks import Columns, TaskType
 from counterpoint.tokenizer import IncrementalText, Tokenizer
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "CandidateFinished",
     "CandidateScored",
     "CandidateSelected",
+    "Columns",
     "Completion",
     "CounterpointError",
     "Draft",
@@ -59,6 +62,7 @@ __all__ = [
     "Drafter",
     "Drawn",
     "Emitted",
+    "EvaluationError",
     "Event",
     "EventBase",
     "FinishReason",
@@ -87,10 +91,12 @@ __all__ = [
     "Run",
     "RunError",
     "Sampling",
+    "Score",
     "Session",
     "Step",
     "StepResult",
     "Switched",
+    "TaskType",
     "Tokenizer",
     "Trainer",
     "Unsupported",

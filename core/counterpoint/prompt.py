@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 FinishReason = Literal["stop", "length", "budget", "cancelled", "failed"]
 
@@ -31,7 +31,7 @@ class Prompt(BaseModel):
     text: str | None = Field(default=None, description="The prompt as one string: one user message.")
     messages: tuple[Message, ...] = Field(default=(), description="The prompt as chat messages, oldest first.")
     prefix: str = Field(default="", description="The start of the answer; the models go on from it.")
-    fields: dict[str, str] = Field(default_factory=dict, description="Other columns of the example, for verifiers.")
+    fields: dict[str, JsonValue] = Field(default_factory=dict, description="Other columns of the example, for verifiers.")
 
     @model_validator(mode="before")
     @classmethod

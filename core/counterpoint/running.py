@@ -13,10 +13,10 @@ from counterpoint.costs import PassCosts, total_costs
 from counterpoint.draws import Drawn, DrawRequest, Purpose, Verdict, draw_key
 from counterpoint.errors import RunError
 from counterpoint.events import BudgetSpent as BudgetSpentEvent
-from counterpoint.events import Emitted, EventBase, Forward, NodeFinished, NodeStarted
+from counterpoint.events import CandidateScored, Emitted, EventBase, Forward, NodeFinished, NodeStarted
 from counterpoint.inputs import merge_sampling
 from counterpoint.ledger import Account, BudgetSpent
-from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Verifier
+from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Score, Verifier
 from counterpoint.prompt import Completion, FinishReason, Prompt
 from counterpoint.runstate import RunState
 from counterpoint.settings import Budget, Sampling
@@ -164,13 +164,21 @@ class Run:
         """Scores of completions; the verifier sees the prompt's fields it requires."""
         path, node = self._state.graph.target(verifier, Verifier)
         assert isinstance(node, Verifier)
+        return await self._child(path, None, None, None).judge(node, prompt, completions)
+
+    async def judge(self, node: Verifier, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
+        """Scores completions by the verifier of this span, and records every score (the engine's part)."""
         fields = {name: value for name, value in self._state.prompt.fields.items() if name in node.requires}
         seen = prompt.model_copy(update={"fields": fields})
-        run = self._child(path, None, None, None)
-        run.emit(NodeStarted(kind=node.kind, role="Verifier"))
+        self.emit(NodeStarted(kind=node.kind, role="Verifier"))
         reason = "failed"
         try:
-            scores = await node.verify(seen, completions, run)
+            scores = list(await node.verify(seen, completions, self))
+            if len(scores) != len(completions):
+                raise RunError(
+                    f"{self.path}: scored {len(scores)} completions of {len(completions)}",
+                    hint=f"this is a bug of the plugin that brings '{node.kind}'",
+                )
             reason = ""
         except BudgetSpent:
             reason = "budget"
@@ -179,12 +187,16 @@ class Run:
             reason = "cancelled"
             raise
         finally:
-            run._close()
-            run._finished(reason)
-        if len(scores) != len(completions):
-            raise RunError(
-                f"{path}: scored {len(scores)} completions of {len(completions)}", hint="this is a bug of its plugin"
-            )
+            self._close()
+            if not reason:
+                for index, given in enumerate(scores):
+                    score = given if isinstance(given, Score) else Score(given)
+                    self.emit(
+                        CandidateScored(
+                            candidate=index, verifier=self.path, score=float(score), detail=score.detail, data=score.data
+                        )
+                    )
+            self._finished(reason)
         return scores
 
     async def open(self, model: str | LanguageModel | Node, prompt: Prompt) -> Session:

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from counterpoint.events import Event
+from counterpoint.events import CandidateScored, Event
+from counterpoint.node import Score
 from counterpoint.prompt import Completion, FinishReason
 from counterpoint.recipe import Recipe
+from counterpoint.tally import ROOT_SPAN
 
 if TYPE_CHECKING:
     from counterpoint.scheduler import Scheduler
@@ -37,6 +39,15 @@ class RunResult:
     def finish_reason(self) -> FinishReason:
         """Why it ended."""
         return self.completion.finish_reason
+
+    @property
+    def scores(self) -> list[Score]:
+        """What the output node gave each answer, where it is a verifier (:meth:`Engine.verify`)."""
+        return [
+            Score(event.score, event.detail, event.data)
+            for event in self.trace
+            if isinstance(event, CandidateScored) and event.span == ROOT_SPAN
+        ]
 
     @property
     def summary(self) -> Summary:

@@ -44,6 +44,8 @@ class NodeSummary:
     logits_rows: int = 0
     flops: float = 0.0
     """Floating-point operations as executed for this run."""
+    prefill_flops: float = 0.0
+    """How many of them processed prompts."""
     seconds: float = 0.0
     """Wall time of the passes; other runs may have shared them."""
     share: float = 0.0
@@ -73,6 +75,8 @@ class Summary:
     generated_tokens: int = 0
     """Tokens generated at leaf models, drafts included, prompts not."""
     flops: float = 0.0
+    prefill_flops: float = 0.0
+    """How many of them processed prompts."""
     model_seconds: float = 0.0
     """Wall time of all passes, each counted once."""
     share: float = 0.0
@@ -174,6 +178,7 @@ class Tally:
             answer_tokens=self._answer,
             generated_tokens=self._generated,
             flops=sum(node.flops for node in nodes),
+            prefill_flops=sum(node.prefill_flops for node in nodes),
             model_seconds=sum(seconds for _, seconds in self._passes),
             share=sum(node.share for node in nodes),
             seconds=seconds,
@@ -207,6 +212,7 @@ class Tally:
             context=now.context + event.context,
             logits_rows=now.logits_rows + event.logits_rows,
             flops=now.flops + event.flops,
+            prefill_flops=now.prefill_flops + (event.flops if event.prefill else 0.0),
             seconds=now.seconds + (event.seconds if new else 0.0),
             share=now.share + event.share,
         )

@@ -1,0 +1,258 @@
+"""What is kept of an evaluation: one record per answer, in a folder that survives kills.
+
+A folder holds ``config.json`` (what was evaluated, so that nothing else is mixed in), ``examples.jsonl`` (a line per answer,
+appended as it comes) and, at the end, ``summary.json``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import filelock
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from counterpoint.errors import EvaluationError
+from counterpoint.store.files import write_json
+
+CONFIG, EXAMPLES, SUMMARY = "config.json", "examples.jsonl", "summary.json"
+SCHEMA = 1
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class ScoreRecord(_Data):
+    """What one scorer said of one answer."""
+
+    value: float | None = Field(description="The score; null where the scorer abstains or failed.")
+    detail: str = Field(default="", description="Why, for readers.")
+    data: JsonValue = Field(default=None, description="What the figure of the whole evaluation is computed from.")
+
+
+class Cost(_Data):
+    """What one answer cost. Scoring is not part of it."""
+
+    flops: float = Field(default=0.0, description="Floating-point operations, as executed.")
+    prefill_flops: float = Field(
+        default=0.0, description="How many of them processed the prompt; samples of one example share these."
+    )
+    tokens: int = Field(default=0, description="Tokens generated at all models, drafts included, prompts not.")
+    answer_tokens: int = Field(default=0, description="Tokens of the answer.")
+    seconds: float | None = Field(
+        default=None,
+        description="Wall time of the example, all its samples together, with no other example in flight; else null.",
+    )
+    share: float = Field(default=0.0, description="Seconds of model passes that were this answer's, by its share of the rows.")
+
+
+class Record(_Data):
+    """One answer to one example: what came of it, what it scored and cost."""
+
+    id: str = Field(description="The example.")
+    sample: int = Field(default=0, description="Which of its answers, from 0.")
+    text: str = Field(default="", description="The answer, without the prompt's prefix.")
+    finish_reason: str = "stop"
+    error: str = Field(default="", description="What failed; empty when nothing did.")
+    hint: str = ""
+    scores: dict[str, ScoreRecord] = Field(default_factory=dict, description="By the scorer's name.")
+    cost: Cost = Field(default_factory=Cost)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no answer, or a scorer failed on it."""
+        return bool(self.error)
+
+
+class DataDescription(_Data):
+    """Which data set, without its words."""
+
+    name: str
+    sha256: str = Field(description="Of the examples as read.")
+    examples: int
+
+
+class Configuration(_Data):
+    """What was evaluated. Equal configurations give equal answers, up to the arithmetic of the machine."""
+
+    schema_version: int = SCHEMA
+    name: str = Field(description="What the recipe is called in reports.")
+    recipe: dict[str, Any]
+    task: str
+    data: DataDescription
+    template: str = ""
+    prefix: str = ""
+    scorers: dict[str, dict[str, Any]] = Field(description="Nodes by name, the headline first.")
+    samples: int = 1
+    seed: int = 0
+    budget: dict[str, Any] | None = Field(default=None, description="What one answer may cost.")
+    shard: tuple[int, int] | None = Field(default=None, description="Which part of how many.")
+    reads_references: dict[str, list[str]] = Field(
+        default_factory=dict, description="Columns that a verifier of the recipe reads, and a scorer too."
+    )
+    in_flight: int = Field(default=1, description="How many examples at once; not part of what is compared.")
+    started: str = Field(default="", description="Wall-clock time of the first start; not part of what is compared.")
+    versions: dict[str, str] = Field(default_factory=dict, description="Not part of what is compared.")
+
+    def differences(self, other: Configuration, *, besides: frozenset[str] = frozenset()) -> list[str]:
+        """Names of the settings in which another evaluation differs."""
+        free = {"in_flight", "started", "versions", "name"} | besides
+        return [name for name in type(self).model_fields if name not in free and getattr(self, name) != getattr(other, name)]
+
+
+class EvaluationFolder:
+    """A folder of one evaluation, locked while it is open for writing.
+
+        with EvaluationFolder(path).writing(configuration) as folder:
+            folder.append(record)
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = filelock.FileLock(str(path / ".lock"))
+        self._file: int | None = None
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def writing(self, configuration: Configuration) -> EvaluationFolder:
+        """Opens it for the answers of ``configuration``, new or where it was left.
+
+        Raises:
+            EvaluationError: it holds another evaluation or other files, is open in another process, or cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise EvaluationError(
+                f"{self.path}: another process is evaluating into this folder", hint="wait for it, or name another folder"
+            ) from None
+        except OSError as error:
+            raise EvaluationError(f"{self.path}: cannot be written: {error.strerror}", hint="name another folder") from None
+        try:
+            self._claim(configuration)
+            self._cut_torn_line()
+            self._file = os.open(self.path / EXAMPLES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def _claim(self, configuration: Configuration) -> None:
+        if (self.path / CONFIG).exists():
+            there = self.configuration()
+            if differences := there.differences(configuration):
+                raise EvaluationError(
+                    f"{self.path}: holds another evaluation, of '{there.name}': it differs in {', '.join(differences)}",
+                    hint="name another folder; this one is left as it is",
+                )
+            return
+        others = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
+        if others:
+            raise EvaluationError(
+                f"{self.path}: holds files that are no evaluation ({', '.join(sorted(others)[:3])})", hint="name another folder"
+            )
+        write_json(self.path / CONFIG, configuration.model_dump(mode="json"))
+
+    def _cut_torn_line(self) -> None:
+        """Removes the line that a killed process was writing."""
+        path = self.path / EXAMPLES
+        if not path.exists():
+            return
+        with path.open("rb+") as file:
+            content = file.read()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                file.truncate(whole)
+
+    def append(self, *records: Record) -> None:
+        """Adds answers, in one write."""
+        assert self._file is not None, "the folder is open for writing"
+        text = "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records)
+        os.write(self._file, text.encode())
+
+    def replace(self, records: list[Record]) -> None:
+        """Puts other answers in place of all there are, in one step (after scoring them again)."""
+        temporary = self.path / f".{EXAMPLES}.{os.getpid()}"
+        text = "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.path / EXAMPLES)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = os.open(self.path / EXAMPLES, os.O_WRONLY | os.O_APPEND)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Writes the summary."""
+        write_json(self.path / SUMMARY, dict(summary))
+
+    def close(self) -> None:
+        """Lets others write."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        self._lock.release()
+
+    def __enter__(self) -> EvaluationFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def configuration(self) -> Configuration:
+        """What was evaluated.
+
+        Raises:
+            EvaluationError: the folder holds no evaluation, or one of a newer Counterpoint.
+        """
+        try:
+            data = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+            if isinstance(data, dict) and data.get("schema_version", 0) > SCHEMA:
+                raise EvaluationError(
+                    f"{self.path}: its format is {data['schema_version']}, and this Counterpoint reads formats up to {SCHEMA}",
+                    hint="upgrade: pip install -U counterpoint",
+                )
+            return Configuration.model_validate(data)
+        except FileNotFoundError:
+            raise EvaluationError(
+                f"{self.path}: holds no evaluation (there is no {CONFIG})",
+                hint="`counterpoint eval RECIPE --data FILE --out FOLDER` makes one",
+            ) from None
+        except (OSError, ValueError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise EvaluationError(f"{self.path / CONFIG}: cannot be read: {reason}", hint="evaluate anew") from None
+
+    def records(self) -> Iterator[Record]:
+        """The answers in the order they came; a line that a killed process was writing is left out.
+
+        A compressed ``examples.jsonl.gz`` is read where there is no other.
+
+        Raises:
+            EvaluationError: a line is no answer.
+        """
+        path = self.path / EXAMPLES
+        packed = self.path / f"{EXAMPLES}.gz"
+        if not path.exists() and not packed.exists():
+            return
+        with path.open("rb") if path.exists() else gzip.open(packed, "rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    record = Record.model_validate_json(line)
+                except ValidationError as error:
+                    if not line.endswith(b"\n"):
+                        return
+                    raise EvaluationError(
+                        f"{path}, line {number}: is no answer of an evaluation: {error.errors()[0]['msg']}",
+                        hint="remove that line, and it is answered again",
+                    ) from None
+                yield record
