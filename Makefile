@@ -77,13 +77,13 @@ $(BIN)/python:
 	  echo "hint: some systems keep Python's venv module in a package of its own (python3-venv)" >&2; exit 1; }
 
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing dependencies, about 250 MB, once (gigabytes where pip's torch brings CUDA) …"
-	@$(PIP_INSTALL) -e .
+	@echo "installing dependencies, about 310 MB, once (gigabytes where pip's torch brings CUDA) …"
+	@$(PIP_INSTALL) -e '.[eval]'
 	@touch $@
 	@echo "installed"
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing dependencies and tools, about 330 MB, once (gigabytes where pip's torch brings CUDA) …"
+	@echo "installing dependencies and tools, about 360 MB, once (gigabytes where pip's torch brings CUDA) …"
 	@$(PIP_INSTALL) -e '.[dev]'
 	@touch $(RUNTIME) $@
 	@echo "installed"

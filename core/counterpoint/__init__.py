@@ -29,6 +29,10 @@ if TYPE_CHECKING:
         RunError,
         Unsupported,
     )
+    from counterpoint.evaluation.comparing import compare
+    from counterpoint.evaluation.comparison import Comparison
+    from counterpoint.evaluation.evaluating import evaluate, load_evaluation
+    from counterpoint.evaluation.result import EvaluationResult
     from counterpoint.events import Event
     from counterpoint.plan import Plan
     from counterpoint.prompt import Completion, Message, Prompt
@@ -53,6 +57,10 @@ _HOMES = {
         "RunError",
         "Unsupported",
     ),
+    "evaluation.comparing": ("compare",),
+    "evaluation.comparison": ("Comparison",),
+    "evaluation.evaluating": ("evaluate", "load_evaluation"),
+    "evaluation.result": ("EvaluationResult",),
     "events": ("Event",),
     "plan": ("Plan",),
     "prompt": ("Completion", "Message", "Prompt"),
@@ -68,10 +76,12 @@ __all__ = [
     "BridgeError",
     "Budget",
     "BudgetError",
+    "Comparison",
     "Completion",
     "CounterpointError",
     "Engine",
     "EvaluationError",
+    "EvaluationResult",
     "Event",
     "Message",
     "ModelError",
@@ -87,6 +97,9 @@ __all__ = [
     "RunStream",
     "Sampling",
     "Unsupported",
+    "compare",
+    "evaluate",
+    "load_evaluation",
     "load_plugins",
     "load_recipe",
     "run",

@@ -8,7 +8,7 @@ import gc
 import json
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ class Engine:
         self.pool = ModelPool(self._scheduler, store, offline=offline, memory_limit=memory_limit)
         self.draws = DrawBatch()
         self._scheduler.add(self.draws)
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, asyncio.Task[Plan]] = {}
         self._plan_lock = threading.Lock()
         self._closed = False
 
@@ -106,6 +106,7 @@ class Engine:
         row: int = 0,
         budget: Budget | str | None = None,
         sampling: Sampling | None = None,
+        scope: str = "",
     ) -> RunStream:
         """Starts a run and returns its stream of events (iterable, async iterable, awaitable for the result).
 
@@ -116,11 +117,31 @@ class Engine:
             row: which of several samples of this prompt (each draws differently).
             budget: limits on what the run may cost, such as ``"flops=1e12,seconds=30"``.
             sampling: settings over those of the recipe (only what is set).
+            scope: runs of one scope share the beginnings that models have processed. A scope of its own makes what a run
+                costs independent of what ran before.
 
         Raises:
             RecipeError: the recipe or the prompt is not valid. What fails later is in the stream and its result.
         """
-        return self._start(recipe, prompt, None, seed=seed, row=row, budget=budget, sampling=sampling)
+        made = self._made(recipe, prompt, None, seed=seed, row=row, budget=budget, sampling=sampling, scope=scope)
+        self._start(made)
+        return made[0]
+
+    def samples(self, recipe: RecipeLike, prompt: PromptLike | None, count: int, **options: Any) -> list[RunStream]:
+        """Starts several samples of one prompt in the same moment, so that what each costs is the same every time.
+
+        Args:
+            recipe: a name, a path, plain data or a recipe.
+            prompt: what all of them answer.
+            count: how many; their ``row`` goes up from 0.
+            options: ``seed``, ``budget``, ``sampling``, ``scope``; see :meth:`stream`.
+
+        Raises:
+            RecipeError: the recipe or the prompt is not valid. What fails later is in each stream and its result.
+        """
+        made = [self._made(recipe, prompt, None, row=row, **options) for row in range(count)]
+        self._start(*made)
+        return [stream for stream, _ in made]
 
     def verify(
         self, recipe: RecipeLike, prompt: PromptLike | None, answers: Sequence[Completion | str], **options: Any
@@ -131,15 +152,28 @@ class Engine:
             recipe: a name, a path, plain data or a recipe.
             prompt: what was answered, with the ``fields`` that the verifier requires.
             answers: completions, or their texts.
-            options: ``seed``, ``budget``; see :meth:`stream`.
+            options: ``seed``, ``budget``, ``scope``; see :meth:`stream`.
 
         Raises:
             RecipeError: the recipe or the prompt is not valid. What fails later is in the stream and its result.
         """
         given = [Completion(text=answer, finish_reason="stop") if isinstance(answer, str) else answer for answer in answers]
-        return self._start(recipe, prompt, given, **options)
+        made = self._made(recipe, prompt, given, **options)
+        self._start(made)
+        return made[0]
 
-    def _start(
+    def _start(self, *made: tuple[RunStream, Coroutine[Any, Any, None]]) -> None:
+        loop = self._scheduler.loop()
+        for stream, _ in made:
+            stream.attach(loop)
+
+        def start() -> None:
+            for stream, life in made:
+                stream.start(life)
+
+        loop.call_soon_threadsafe(start)
+
+    def _made(
         self,
         recipe: RecipeLike,
         prompt: PromptLike | None,
@@ -149,7 +183,9 @@ class Engine:
         row: int = 0,
         budget: Budget | str | None = None,
         sampling: Sampling | None = None,
-    ) -> RunStream:
+        scope: str = "",
+    ) -> tuple[RunStream, Coroutine[Any, Any, None]]:
+        """A run that has not been started."""
         self._check_open()
         loaded = self.recipe(recipe)
         given = parse_prompt(prompt, loaded)
@@ -160,8 +196,7 @@ class Engine:
             changes["seed"] = parse_seed(seed)
         loaded = loaded.model_copy(update=changes)
         stream = RunStream(new_run_id(), loaded)
-        stream.attach(self._scheduler, live(self, stream, loaded, given, row, answers))
-        return stream
+        return stream, live(self, stream, loaded, given, row, answers, scope)
 
     def run(self, recipe: RecipeLike, prompt: PromptLike | None = None, **options: Any) -> RunResult:
         """Runs a recipe to its end; options as in :meth:`stream`.
@@ -244,7 +279,7 @@ class Engine:
                 f"'{getattr(node, 'source', path)}' holds {backend.context} with its answer",
                 hint="shorten the prompt, or use a model with a longer context",
             )
-        session = LeafSession(host, path, ids, prefix, backend.stop_ids, node.stop, run)
+        session = LeafSession(host, path, ids, prefix, backend.stop_ids, node.stop, run, run.scope)
         await host.open(session)
         return session
 
@@ -277,12 +312,22 @@ class Engine:
         """The checked plan of a recipe; made once while its models stay in the store."""
         parts = recipe.to_dict() | dict.fromkeys(("seed", "sampling", "budget", "prompt", "name", "description"))
         key = json.dumps([parts, recipe.sampling.model_dump_json(), prompt.text is None, sorted(prompt.fields)])
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = await asyncio.to_thread(self._locked_plan, recipe, prompt)
-            plan.check()
-            if plan.download_bytes == 0:
-                self._plans[key] = plan
+        task = self._plans.get(key)
+        if task is None:
+            task = self._plans[key] = asyncio.get_running_loop().create_task(self._make_plan(recipe, prompt))
+        try:
+            plan = await asyncio.shield(task)  # a cancelled run does not stop others from having the plan
+        except BaseException:
+            if task.done():
+                self._plans.pop(key, None)
+            raise
+        if plan.download_bytes > 0:
+            self._plans.pop(key, None)
+        return plan
+
+    async def _make_plan(self, recipe: Recipe, prompt: Prompt) -> Plan:
+        plan = await asyncio.to_thread(self._locked_plan, recipe, prompt)
+        plan.check()
         return plan
 
     def _locked_plan(self, recipe: Recipe, prompt: Prompt) -> Plan:

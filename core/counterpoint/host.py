@@ -116,7 +116,7 @@ class ModelHost(Batch):
         self._requests: list[_Request] = []
         self.table = SlotTable(backend)
         """The slots of all sessions, open and closed."""
-        self._opening: dict[tuple[int, ...], asyncio.Future[LeafSession]] = {}
+        self._opening: dict[tuple[str, tuple[int, ...]], asyncio.Future[LeafSession]] = {}
         self._passes = 0
 
     @property
@@ -131,7 +131,8 @@ class ModelHost(Batch):
     async def open(self, session: LeafSession) -> None:
         """Fills a new session's slot with its prompt and prefix: from a session with the same beginning where there is one."""
         ids = session.prompt_ids + session.prefix_ids
-        while (opening := self._opening.get(ids)) is not None:
+        key = (session.scope, ids)
+        while (opening := self._opening.get(key)) is not None:
             # the same prompt is being processed for someone else: one prefill serves both
             await asyncio.wait([opening])
             if not opening.cancelled() and opening.exception() is None:
@@ -140,9 +141,9 @@ class ModelHost(Batch):
                     session.adopt(donor, len(ids))
                     return
         opening = asyncio.get_running_loop().create_future()
-        self._opening[ids] = opening
+        self._opening[key] = opening
         try:
-            session.slot, row = self.table.open_on(ids)
+            session.slot, row = self.table.open_on(ids, session.scope)
             have = self.table.length(session.slot)
             if row is None:
                 if have == len(ids):
@@ -157,7 +158,7 @@ class ModelHost(Batch):
             raise
         finally:
             opening.cancel()
-            del self._opening[ids]
+            del self._opening[key]
 
     def park(self, slot: int, row: Tensor | None) -> None:
         """Keeps a closed session's slot for who opens the same beginning again, as long as there is room."""

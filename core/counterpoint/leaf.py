@@ -24,6 +24,7 @@ class LeafSession(Session):
         stop_ids: frozenset[int],
         stop_strings: tuple[str, ...],
         meter: Meter,
+        scope: str = "",
     ) -> None:
         self.host = host
         self.path = path
@@ -34,6 +35,7 @@ class LeafSession(Session):
         self.stop_strings = stop_strings
         self.room = host.backend.context - len(self.prompt_ids)
         self.meter = meter
+        self.scope = scope
         self.slot = -1
         self.closed = False
         self._waiting: list[int] = []  # tokens not yet fed, because nobody has wanted a row after them
@@ -124,6 +126,7 @@ class LeafSession(Session):
                 self.stop_ids,
                 self.stop_strings,
                 self.meter,
+                self.scope,
             )
             twin.adopt(self, self.host.table.length(self.slot))
             twin._waiting = list(self._waiting)

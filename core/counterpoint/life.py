@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 
 async def live(
-    engine: Engine, stream: RunStream, recipe: Recipe, prompt: Prompt, row: int, answers: Sequence[Completion] | None
+    engine: Engine,
+    stream: RunStream,
+    recipe: Recipe,
+    prompt: Prompt,
+    row: int,
+    answers: Sequence[Completion] | None,
+    scope: str = "",
 ) -> None:
     """Runs a recipe and delivers its events to ``stream``.
 
@@ -38,6 +44,7 @@ async def live(
         prompt: what is answered.
         row: which of several samples of the prompt this is.
         answers: completions to score.
+        scope: with whom it shares beginnings that are processed.
     """
     state: RunState | None = None
     root: Run | None = None
@@ -45,7 +52,7 @@ async def live(
     completion = Completion(text="", finish_reason="failed")
     try:
         plan = await engine.planned(recipe, prompt)
-        state = RunState(engine, recipe, plan.graph, prompt, seed=recipe.seed, row=row, deliver=stream.deliver)
+        state = RunState(engine, recipe, plan.graph, prompt, seed=recipe.seed, row=row, deliver=stream.deliver, scope=scope)
         started = RunStarted(
             run_id=stream.run_id,
             recipe=recipe.to_dict(),

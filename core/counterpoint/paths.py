@@ -24,6 +24,11 @@ def runs() -> Path:
     return home() / "runs"
 
 
+def evaluations() -> Path:
+    """Evaluations that were not told where to go."""
+    return home() / "evaluations"
+
+
 def log() -> Path:
     """What the command line's models and libraries complain about."""
     return home() / "counterpoint.log"

@@ -17,6 +17,7 @@ from counterpoint.node import Node
 from counterpoint.prompt import Prompt
 from counterpoint.registry import InvalidNode, Problem, Registry, describe_validation, load_plugins
 from counterpoint.settings import Budget, Sampling
+from counterpoint.tasks import Words
 
 Record = Literal["summary", "tokens", "full"]
 
@@ -39,6 +40,9 @@ class Recipe(BaseModel):
         "records them, `full` adds the most probable alternatives of every token.",
     )
     prompt: Prompt | None = Field(default=None, description="A prompt to run when none is given.")
+    tasks: dict[str, Words] = Field(
+        default_factory=dict, description="How examples of data sets are asked, by task type, in this recipe's own words."
+    )
 
     @field_validator("sampling")
     @classmethod

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from counterpoint import hooks
 from counterpoint.errors import CounterpointError, PluginError, RecipeError
 from counterpoint.node import Node, roles_of, wanted_role
+from counterpoint.tasks import TaskType
 
 GROUP = "counterpoint"
 
@@ -155,6 +156,18 @@ class Registry:
         if isinstance(value, (list, tuple)):
             return [self._build_inline(item, (*path, index), problems) for index, item in enumerate(value)]
         return value
+
+    def tasks(self) -> dict[str, TaskType]:
+        """Task types by name; one that two plugins bring is taken from the first, as hooks are called."""
+        found: dict[str, TaskType] = {}
+        for implementation in self.manager.hook.counterpoint_tasks.get_hookimpls():
+            try:
+                brought: Any = implementation.function()
+                for task in brought:
+                    found.setdefault(task.name, task)
+            except Exception as error:  # noqa: BLE001 (a broken plugin is reported, the rest work)
+                self.failures[implementation.plugin_name] = f"its task types: {type(error).__name__}: {error}"
+        return dict(sorted(found.items()))
 
     def adapter(self, role: type[Node]) -> NodeKind | None:
         """The kind that wraps a bare language model to play ``role``, if a plugin brings one."""

@@ -64,13 +64,14 @@ def _text(prompt: Prompt, prompt_format: str | None, tokenizer: Tokenizer, path:
         return "".join(turns) + "\n\n[Assistant]\n", True
     assert prompt_format is not None
     try:
-        return _template(prompt_format).render(messages=prompt.chat(), text=prompt.text or ""), True
+        return jinja_template(prompt_format).render(messages=prompt.chat(), text=prompt.text or ""), True
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise ModelError(f"{path}: prompt_format cannot be rendered: {error}", hint="it sees `messages` and `text`") from None
 
 
 @lru_cache(maxsize=64)
-def _template(text: str) -> jinja2.Template:
+def jinja_template(text: str) -> jinja2.Template:
+    """A sandboxed template in which every name has to be known."""
     return ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True).from_string(text)
 
 
@@ -82,7 +83,7 @@ def check_format(prompt_format: str | None) -> str | None:
     if "{" not in prompt_format:
         return f"'{prompt_format}' is neither chat, raw, roles nor Jinja text"
     try:
-        _template(prompt_format)
+        jinja_template(prompt_format)
     except jinja2.TemplateError as error:
         return f"not valid Jinja: {error}"
     return None

@@ -104,6 +104,11 @@ class Run:
         """Which of several samples of the same prompt this is."""
         return self._state.row
 
+    @property
+    def scope(self) -> str:
+        """With whom this run shares the beginnings that models have processed (the engine's)."""
+        return self._state.scope
+
     def path_of(self, reference: str | Node) -> str:
         """The path of a node referred to by one of this node's fields."""
         return self._state.graph.path_of(reference)

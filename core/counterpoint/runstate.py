@@ -29,6 +29,7 @@ class RunState:
         seed: int,
         row: int,
         deliver: Callable[[Event], None],
+        scope: str = "",
     ) -> None:
         self.engine = engine
         self.recipe = recipe
@@ -36,6 +37,7 @@ class RunState:
         self.prompt = prompt
         self.seed = seed
         self.row = row
+        self.scope = scope
         self.hosts: dict[str, ModelHost] = {}
         self._deliver = deliver
         self._started = time.perf_counter()

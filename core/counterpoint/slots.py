@@ -32,6 +32,8 @@ class _Slot:
     """How many of the tokens the backend holds: all of them, unless the slot had to give way."""
     gave_way: int = -1
     """How often room had been made when this slot had to give way."""
+    scope: str = ""
+    """Sessions of one scope share beginnings."""
 
 
 class SlotTable:
@@ -62,15 +64,17 @@ class SlotTable:
         """How many they are."""
         return len(self._slots[slot].tokens)
 
-    def open_on(self, ids: Sequence[int]) -> tuple[int, Tensor | None]:
-        """A slot that holds the longest known beginning of ``ids``, and the row after it if that is all of them."""
+    def open_on(self, ids: Sequence[int], scope: str = "") -> tuple[int, Tensor | None]:
+        """A slot that holds the longest beginning of ``ids`` known in its scope, and the row after it if that is all of them."""
         best, length = None, 0
         for number, slot in self._slots.items():
+            if slot.scope != scope:
+                continue
             common = _common_prefix(slot.tokens[: slot.filled], ids)
             if common > length or (common == length and common and number in self._parked):
                 best, length = number, common
         if best is None or length < min(_WORTH_COPYING, len(ids)):
-            return self._add(_Slot()), None
+            return self._add(_Slot(scope=scope)), None
         if best in self._parked and 2 * length >= self.length(best):
             row = self._parked.pop(best)
             complete = length == len(ids) == self.length(best)
@@ -100,7 +104,7 @@ class SlotTable:
     def copy(self, slot: int, length: int) -> int:
         """A new slot with the first ``length`` tokens of another."""
         found = self._slots[slot]
-        twin = _Slot(found.tokens[:length])
+        twin = _Slot(found.tokens[:length], scope=found.scope)
         held = min(length, found.filled)
         if found.place is not None and held:
             while True:

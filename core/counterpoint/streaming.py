@@ -17,7 +17,6 @@ from counterpoint.recipe import Recipe
 from counterpoint.tally import ROOT_SPAN
 
 if TYPE_CHECKING:
-    from counterpoint.scheduler import Scheduler
     from counterpoint.trace import Summary
 
 
@@ -77,12 +76,12 @@ class RunStream:
 
     # --- the engine's side ------------------------------------------------------------------------------------------
 
-    def attach(self, scheduler: Scheduler, life: Coroutine[Any, Any, None]) -> None:
-        """Starts the run."""
-        self._loop = scheduler.loop()
-        self._loop.call_soon_threadsafe(self._start, life)
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Says which loop it will run in, so that it can be cancelled from now on."""
+        self._loop = loop
 
-    def _start(self, life: Coroutine[Any, Any, None]) -> None:
+    def start(self, life: Coroutine[Any, Any, None]) -> None:
+        """Starts the run, in the loop's own thread."""
         self._task = asyncio.ensure_future(life)
         self._task.add_done_callback(self._ended)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Columns(BaseModel):
@@ -46,3 +46,22 @@ class TaskType:
             name in keys or (field.alias or name) in keys or not field.is_required()
             for name, field in self.columns.model_fields.items()
         )
+
+
+class Words(BaseModel):
+    """How examples of a task are asked, where it differs from what the task type says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    template: str | None = Field(default=None, description="The prompt: Jinja text over the columns of an example.")
+    prefix: str | None = Field(default=None, description="The start of the answer, Jinja text too; models go on from it.")
+    stop: tuple[str, ...] | None = Field(default=None, description="Strings that end an answer.")
+
+    @classmethod
+    def first(cls, *words: Words) -> Words:
+        """What is said first, part by part."""
+        found = {
+            name: next((value for value in (getattr(one, name) for one in words) if value is not None), None)
+            for name in cls.model_fields
+        }
+        return cls(**found)

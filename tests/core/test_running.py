@@ -224,7 +224,7 @@ def test_a_verifier_that_returns_another_number_of_scores(engine: Engine, stage:
         return scores
 
     message = f"s.verifier: scored {len(scores)} completions of 2"
-    fails(engine, judged("wrong"), RunError, message, "bug of its plugin", PROMPT)
+    fails(engine, judged("wrong"), RunError, message, "bug of the plugin", PROMPT)
 
 
 @pytest.mark.usefixtures("judges")

@@ -38,7 +38,7 @@ def fields(given: Sequence[str]) -> dict[str, str]:
     found = {}
     for item in given:
         name, value = _pair(item, "--field", "NAME=VALUE or NAME=@FILE")
-        found[name] = _read(Path(value[1:]), f"--field {name}") if value.startswith("@") else value
+        found[name] = read(Path(value[1:]), f"--field {name}") if value.startswith("@") else value
     return found
 
 
@@ -78,7 +78,7 @@ def prompt(
         elif positional is not None or text is not None:
             data = {"text": positional if positional is not None else text}
         elif file is not None:
-            data = {"text": _read(file, "--prompt-file")}
+            data = {"text": read(file, "--prompt-file")}
         elif messages is not None:
             data = _messages(messages)
         elif stdin and _piped() and (piped := _stdin(say)).strip():
@@ -121,7 +121,8 @@ def _pair(item: str, option: str, form: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-def _read(path: Path, option: str) -> str:
+def read(path: Path, option: str) -> str:
+    """The text of a file that an option names."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -130,7 +131,7 @@ def _read(path: Path, option: str) -> str:
 
 
 def _messages(path: Path) -> dict[str, Any]:
-    text = _read(path, "--messages")
+    text = read(path, "--messages")
     try:
         data = json.loads(text)
     except ValueError as error:

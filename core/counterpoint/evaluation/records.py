@@ -7,9 +7,10 @@ appended as it comes) and, at the end, ``summary.json``.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -78,6 +79,10 @@ class DataDescription(_Data):
     examples: int
 
 
+_FREE = frozenset({"in_flight", "started", "versions", "name"})
+"""What may differ between two starts of one evaluation."""
+
+
 class Configuration(_Data):
     """What was evaluated. Equal configurations give equal answers, up to the arithmetic of the machine."""
 
@@ -100,9 +105,20 @@ class Configuration(_Data):
     started: str = Field(default="", description="Wall-clock time of the first start; not part of what is compared.")
     versions: dict[str, str] = Field(default_factory=dict, description="Not part of what is compared.")
 
+    @property
+    def wanted(self) -> int:
+        """How many examples it has, those of its shard."""
+        number, count = self.shard or (1, 1)
+        return len(range(number - 1, self.data.examples, count))
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight letters that equal configurations share."""
+        return hashlib.sha256(self.model_dump_json(exclude=set(_FREE)).encode()).hexdigest()[:8]
+
     def differences(self, other: Configuration, *, besides: frozenset[str] = frozenset()) -> list[str]:
         """Names of the settings in which another evaluation differs."""
-        free = {"in_flight", "started", "versions", "name"} | besides
+        free = _FREE | besides
         return [name for name in type(self).model_fields if name not in free and getattr(self, name) != getattr(other, name)]
 
 
@@ -161,7 +177,7 @@ class EvaluationFolder:
             raise EvaluationError(
                 f"{self.path}: holds files that are no evaluation ({', '.join(sorted(others)[:3])})", hint="name another folder"
             )
-        write_json(self.path / CONFIG, configuration.model_dump(mode="json"))
+        write_json(self.path / CONFIG, configuration.model_dump(mode="json"), sort_keys=False)  # scorers have an order
 
     def _cut_torn_line(self) -> None:
         """Removes the line that a killed process was writing."""
@@ -180,19 +196,21 @@ class EvaluationFolder:
         text = "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records)
         os.write(self._file, text.encode())
 
-    def replace(self, records: list[Record]) -> None:
-        """Puts other answers in place of all there are, in one step (after scoring them again)."""
+    def replace(self, records: Sequence[Record], configuration: Configuration | None = None) -> None:
+        """Puts other answers in place of all there are, in one step, and another configuration (when they are scored anew)."""
         temporary = self.path / f".{EXAMPLES}.{os.getpid()}"
         text = "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records)
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(self.path / EXAMPLES)
+        if configuration is not None:
+            write_json(self.path / CONFIG, configuration.model_dump(mode="json"), sort_keys=False)  # scorers have an order
         if self._file is not None:
             os.close(self._file)
             self._file = os.open(self.path / EXAMPLES, os.O_WRONLY | os.O_APPEND)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Writes the summary."""
-        write_json(self.path / SUMMARY, dict(summary))
+        write_json(self.path / SUMMARY, dict(summary), sort_keys=False)
 
     def close(self) -> None:
         """Lets others write."""
@@ -246,11 +264,11 @@ class EvaluationFolder:
             return
         with path.open("rb") if path.exists() else gzip.open(packed, "rb") as file:
             for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
                 try:
                     record = Record.model_validate_json(line)
                 except ValidationError as error:
-                    if not line.endswith(b"\n"):
-                        return
                     raise EvaluationError(
                         f"{path}, line {number}: is no answer of an evaluation: {error.errors()[0]['msg']}",
                         hint="remove that line, and it is answered again",

@@ -1,0 +1,88 @@
+"""Comparisons through the engine: equal budgets, what was answered before, and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import counterpoint as cp
+from counterpoint.engine import Engine
+from counterpoint.errors import BudgetError, EvaluationError
+
+
+def variant(recipe: Any, name: str, **fields: Any) -> Any:
+    return {**recipe, "name": name, "nodes": {"m": {**recipe["nodes"]["m"], **fields}}}
+
+
+def test_a_comparison(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    both = [variant(recipe, "small"), variant(recipe, "large", cost=10, seed=3)]
+    seen: list[tuple[str, int]] = []
+    comparison = cp.compare(
+        both,
+        questions,
+        engine=engine,
+        scorers=["distinct_n"],
+        out=tmp_path,
+        progress=lambda label, state: seen.append((label, state.done)),
+    )
+    assert [one.name for one in comparison.recipes] == ["small", "large"]
+    assert len(comparison.examples) == 12
+    assert len(comparison.verdicts) == 1
+    small, large = comparison.recipes
+    assert large.costs.flops > 5 * small.costs.flops
+    assert seen[0] == ("small", 0) and seen[-1] == ("large", 12)
+
+    seen.clear()
+    again = cp.compare(
+        both,
+        questions,
+        engine=engine,
+        scorers=["distinct_n"],
+        out=tmp_path,
+        progress=lambda label, state: seen.append((label, state.done)),
+    )
+    assert seen == [("small", 12), ("large", 12)], "nothing is answered again"
+    assert again.as_dict() == comparison.as_dict()
+    folders = sorted(folder for folder in tmp_path.iterdir())
+    assert cp.compare(folders, engine=engine).as_dict()["pairs"][0]["p"] == comparison.pairs[0].p
+
+
+def test_the_cost_of_another_recipe_as_budget(engine: Engine, recipe: Any, questions: Any) -> None:
+    small = variant(recipe, "small", end_bias=-50)
+    large = variant(recipe, "large", cost=3, seed=3)
+    free = cp.evaluate(large, questions, engine=engine, scorers=["distinct_n"])
+    mean = sum(record.cost.flops for record in free.records) / 12
+    comparison = cp.compare([small, large], questions, engine=engine, scorers=["distinct_n"], budget="flops=large", in_flight=1)
+    (budget,) = {one.configuration.budget["flops"] for one in comparison.recipes if one.configuration.budget}
+    assert budget == pytest.approx(mean, rel=1e-5)
+    assert all(
+        record.cost.flops <= budget for one in comparison.recipes for records in one.groups.values() for record in records
+    )
+    with pytest.raises(BudgetError, match="'huge' is neither a number nor one of the recipes"):
+        cp.compare([small, large], questions, engine=engine, budget="flops=huge")
+
+
+def test_a_budget_that_nothing_can_meet(engine: Engine, recipe: Any, questions: Any) -> None:
+    both = [variant(recipe, "small"), variant(recipe, "large", cost=10)]
+    with pytest.raises(BudgetError, match="no recipe can answer anything within the budget flops=10") as error:
+        cp.compare(both, questions, engine=engine, budget="flops=10", scorers=["distinct_n"])
+    assert "raise it" in error.value.hint
+
+
+def test_what_cannot_be_compared(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    one = cp.evaluate(recipe, questions, engine=engine, scorers=["distinct_n"])
+    other = cp.evaluate(recipe, questions, engine=engine, scorers=["distinct_n"], limit=5)
+    with pytest.raises(EvaluationError):
+        cp.compare([one, other], engine=engine)
+    part = cp.evaluate(recipe, questions, engine=engine, scorers=["distinct_n"], shard=(1, 2), out=tmp_path / "e")
+    assert part.complete
+    lines = (tmp_path / "e" / "examples.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "e" / "examples.jsonl").write_text("".join(lines[:-1]))
+    with pytest.raises(EvaluationError, match="has answered 5 of 6 examples"):
+        cp.compare([one, tmp_path / "e"], engine=engine)
+    with pytest.raises(EvaluationError, match="no data set was given"):
+        cp.compare([one, recipe], engine=engine)
+    with pytest.raises(EvaluationError, match="1 names for 2 recipes"):
+        cp.compare([recipe, recipe], questions, engine=engine, names=["a"])

@@ -1,0 +1,253 @@
+"""Evaluations through the engine: deterministic, resumable, and honest about what fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+
+from counterpoint.engine import Engine
+from counterpoint.errors import CounterpointError, EvaluationError
+from counterpoint.evaluation.driver import Progress
+from counterpoint.evaluation.evaluating import evaluate, load_evaluation, score_again
+from counterpoint.evaluation.merging import merge
+from counterpoint.plugin import Completion, Node, Prompt, Run, Score, Verifier, hookimpl
+from counterpoint.settings import Sampling
+from counterpoint.testing import make_engine
+
+SAMPLED = Sampling(temperature=1.0, max_tokens=20)
+
+
+class Vowels(Verifier):
+    """Share of vowels; fails on one question, abstains on another."""
+
+    kind: Literal["vowels"] = "vowels"
+    requires: ClassVar[tuple[str, ...]] = ("question",)
+    fails_on: str = ""
+
+    async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[float]:
+        question = str(prompt.fields["question"])
+        assert set(prompt.fields) == {"question"}, "a scorer sees the columns it requires and no others"
+        if self.fails_on and self.fails_on in question:
+            raise ValueError("this one is beyond me")
+        return [Score(sum(c in "aeiou" for c in one.text) / max(1, len(one.text)), detail="vowels") for one in completions]
+
+
+class Plugin:
+    @staticmethod
+    @hookimpl
+    def counterpoint_nodes() -> list[type[Node]]:
+        return [Vowels]
+
+
+@pytest.fixture
+def engine() -> Any:
+    with make_engine([Plugin()]) as made:
+        yield made
+
+
+def texts(result: Any) -> dict[tuple[str, int], str]:
+    return {(record.id, record.sample): record.text for record in result.records}
+
+
+def test_an_evaluation(engine: Engine, recipe: Any, questions: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    result = evaluate(
+        recipe, questions, engine=engine, scorers=["vowels", "numeric_match"], progress=lambda p: seen.append((p.done, p.total))
+    )
+    assert [record.id for record in result.records] == [str(n) for n in range(12)]
+    assert seen == [(n, 12) for n in range(13)]
+    assert result.complete and result.failed == 0
+    mean = sum(record.scores["vowels"].value or 0 for record in result.records) / 12
+    assert result.figures["vowels"].estimate.value == pytest.approx(mean)
+    assert result.figures["numeric_match"].estimate.value == 0, "the fake model cannot add"
+    for record in result.records:
+        assert record.cost.flops > record.cost.prefill_flops > 0
+        assert record.cost.tokens >= record.cost.answer_tokens > 0
+        assert record.cost.seconds is None, "others were in flight"
+
+
+def test_the_default_scorer_is_the_tasks(engine: Engine, recipe: Any, questions: Any) -> None:
+    result = evaluate(recipe, questions, engine=engine, limit=2)
+    assert list(result.figures) == ["numeric_match"]
+    assert result.configuration.template == "{{ question }}", "in the recipe's words"
+
+
+@pytest.mark.parametrize("in_flight", [1, 3, 16])
+def test_company_changes_no_answer(engine: Engine, recipe: Any, questions: Any, in_flight: int) -> None:
+    options: dict[str, Any] = {"engine": engine, "sampling": SAMPLED, "samples": 3, "seed": 5, "scorers": ["vowels"]}
+    alone = evaluate(recipe, questions, in_flight=1, **options)
+    together = evaluate(recipe, questions, in_flight=in_flight, **options)
+    assert texts(together) == texts(alone)
+    assert [one.cost.flops for one in together.records] == [one.cost.flops for one in alone.records], "nor what it costs"
+    assert len(set(texts(alone).values())) > 30, "samples, and examples, do not share their noise"
+    assert (together.records[0].cost.seconds is not None) == (in_flight == 1)
+    other = evaluate(recipe, questions, **{**options, "seed": 6})
+    assert texts(other) != texts(alone)
+
+
+def test_samples_of_an_example_share_its_prompt(engine: Engine, recipe: Any, questions: Any) -> None:
+    result = evaluate(recipe, questions, engine=engine, samples=4, sampling=SAMPLED, scorers=[], limit=3)
+    for number in range(3):
+        costs = [record.cost for record in result.records if record.id == str(number)]
+        assert sum(cost.prefill_flops > 0 for cost in costs) == 1, "the prompt was processed once"
+
+
+def test_a_budget_is_that_of_one_answer(engine: Engine, recipe: Any, questions: Any) -> None:
+    result = evaluate(recipe, questions, engine=engine, budget="tokens=5", scorers=["vowels"])
+    assert {record.cost.tokens for record in result.records} == {5}
+    assert {record.finish_reason for record in result.records} == {"budget"}
+    assert result.failed == 0, "a budget that ends an answer is no failure"
+
+
+def test_what_fails_is_recorded_and_counted(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    scorer = {"kind": "vowels", "fails_on": "three and three"}
+    result = evaluate(recipe, questions, engine=engine, scorers=[scorer], out=tmp_path / "e")
+    (failed,) = [record for record in result.records if record.failed]
+    assert (failed.id, failed.scores["vowels"].value) == ("2", None)
+    assert failed.error == "scorer 'vowels': ValueError: this one is beyond me"
+    assert failed.text, "its answer is kept"
+    assert result.figures["vowels"].estimate.n == 11
+    assert result.summary()["failed"] == 1
+
+    broken = {**recipe, "nodes": {"m": {"kind": "fake", "context": 135}}}
+    result = evaluate(broken, [*questions, {"question": "long " * 30, "answer": "1"}], engine=engine, scorers=["vowels"])
+    assert [record.id for record in result.records if record.failed] == ["12"]
+    assert "context" in result.records[-1].error
+
+
+def test_a_second_start_answers_nothing_again(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    whole = evaluate(recipe, questions, engine=engine, scorers=["vowels"], out=tmp_path / "whole", sampling=SAMPLED)
+    written = (tmp_path / "whole" / "examples.jsonl").read_bytes()
+    evaluate(recipe, questions, engine=engine, scorers=["vowels"], out=tmp_path / "whole", sampling=SAMPLED)
+    assert (tmp_path / "whole" / "examples.jsonl").read_bytes() == written
+    assert load_evaluation(tmp_path / "whole", registry=engine.registry).figures == whole.figures
+
+
+def test_cancelled_and_gone_on_with(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def progress(state: Progress) -> None:
+        if state.done == 4:
+            stop.set()
+
+    options: dict[str, Any] = {"engine": engine, "scorers": ["vowels"], "in_flight": 2, "sampling": SAMPLED, "samples": 2}
+    part = evaluate(recipe, questions, out=tmp_path / "e", progress=progress, cancelled=stop, **options)
+    assert 4 <= part.examples < 12 and not part.complete
+    assert not (tmp_path / "e" / "summary.json").exists()
+    seen: list[int] = []
+    rest = evaluate(recipe, questions, out=tmp_path / "e", progress=lambda p: seen.append(p.done), **options)
+    assert seen[0] == part.examples, "what was answered is counted from the start"
+    whole = evaluate(recipe, questions, **options)
+    assert rest.complete and texts(rest) == texts(whole)
+    lines = (tmp_path / "e" / "examples.jsonl").read_text().splitlines()
+    assert len(lines) == 24, "nothing is lost or done twice"
+
+
+def test_failed_ones_can_be_answered_again(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    scorer = {"kind": "vowels", "fails_on": "three and three"}
+    options: dict[str, Any] = {"engine": engine, "scorers": [scorer], "out": tmp_path / "e"}
+    evaluate(recipe, questions, **options)
+    seen: list[int] = []
+    evaluate(recipe, questions, progress=lambda p: seen.append(p.done), **options)
+    assert seen == [12]
+    again = evaluate(recipe, questions, retry_failed=True, progress=lambda p: seen.append(p.done), **options)
+    assert seen == [12, 11, 12]
+    assert len((tmp_path / "e" / "examples.jsonl").read_text().splitlines()) == len(again.records) == 12
+
+
+def test_shards_make_the_whole(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"engine": engine, "scorers": ["vowels"], "sampling": SAMPLED}
+    whole = evaluate(recipe, questions, **options)
+    folders = [tmp_path / f"s{i}" for i in (1, 2, 3)]
+    for number, folder in enumerate(folders, 1):
+        evaluate(recipe, questions, shard=(number, 3), out=folder, **options)
+    merged = merge(folders, tmp_path / "all", registry=engine.registry)
+    assert texts(merged) == texts(whole)
+    assert merged.figures == whole.figures
+    assert merged.configuration.differences(whole.configuration) == []
+
+    for wrong, says in (
+        (folders[:2], r"shard\(s\) 3 of 3 are missing"),
+        ([*folders, folders[0]], "is shard 1, and so is"),
+        ([], "nothing to merge"),
+        ([tmp_path / "all"], "is no shard"),
+    ):
+        with pytest.raises(EvaluationError, match=says):
+            merge(wrong, tmp_path / "wrong", registry=engine.registry)
+    evaluate(recipe, questions, shard=(2, 3), out=tmp_path / "seeded", seed=9, **options)
+    with pytest.raises(EvaluationError, match="differs in recipe, seed"):
+        merge([folders[0], tmp_path / "seeded", folders[2]], tmp_path / "wrong", registry=engine.registry)
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_scored_later_and_anew(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    evaluate(recipe, questions, engine=engine, scorers=[], out=tmp_path / "e", sampling=SAMPLED)
+    scored = score_again(tmp_path / "e", questions, engine=engine, scorers=["vowels"])
+    whole = evaluate(recipe, questions, engine=engine, scorers=["vowels"], sampling=SAMPLED)
+    assert scored.figures == whole.figures
+    failing = score_again(tmp_path / "e", questions, engine=engine, scorers=[{"kind": "vowels", "fails_on": "three and three"}])
+    assert failing.failed == 1
+    good = score_again(tmp_path / "e", questions, engine=engine, scorers=["vowels", "distinct_n"])
+    assert good.failed == 0, "what a scorer said before is gone"
+    loaded = load_evaluation(tmp_path / "e", registry=engine.registry)
+    assert list(loaded.figures) == ["vowels", "distinct_n"]
+    assert list(loaded.configuration.scorers) == ["vowels", "distinct_n"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says", "hint"),
+    [
+        ({"scorers": ["gleu"]}, "reads source, which examples of task 'math' do not have", "numeric_match"),
+        ({"scorers": ["sample"]}, "does not score anything", "numeric_match"),
+        ({"scorers": ["nothing"]}, "unknown node kind 'nothing'", "valid kinds"),
+        ({"scorers": [{"kind": "vowels", "fail": 1}]}, "fail: no such field", "counterpoint nodes show vowels"),
+        ({"scorers": ["{"]}, "is no YAML", "{kind: KIND"),
+        ({"scorers": ["[1]"]}, "has no kind", "{kind: KIND"),
+        ({"samples": 0}, "have to be 1 or more", "samples=4"),
+        ({"shard": (3, 2)}, "there is no such part", "2/4"),
+        ({"shard": (13, 13)}, "this part holds no example", "fewer shards"),
+        ({"budget": "flops=lots"}, "unable to parse", "flops=1e12"),
+    ],
+)
+def test_bad_input(engine: Engine, recipe: Any, questions: Any, options: Any, says: str, hint: str) -> None:
+    with pytest.raises(CounterpointError) as error:
+        evaluate(recipe, questions, engine=engine, **options)
+    assert says in error.value.message
+    assert hint in error.value.hint
+
+
+def test_a_scorer_of_models_measures_the_output(engine: Engine, recipe: Any, questions: Any) -> None:
+    result = evaluate(recipe, questions, engine=engine, scorers=["bits_per_byte"], limit=2)
+    assert result.configuration.scorers["bits_per_byte"]["model"] == "m"
+    generator = {**recipe, "nodes": {**recipe["nodes"], "s": {"kind": "sample", "model": "m"}}, "output": "s"}
+    with pytest.raises(EvaluationError, match="measures a language model, and output 's'") as error:
+        evaluate(generator, questions, engine=engine, scorers=["bits_per_byte"])
+    assert "{kind: bits_per_byte, model: NODE}" in error.value.hint
+    named = evaluate(generator, questions, engine=engine, scorers=["{kind: bits_per_byte, model: m}"], limit=2)
+    assert named.figures["bits_per_byte"].estimate == result.figures["bits_per_byte"].estimate
+
+
+def test_a_verifier_that_reads_what_a_scorer_reads_is_told(engine: Engine, recipe: Any, questions: Any) -> None:
+    from counterpoint.evaluation.dataset import load_dataset
+    from counterpoint.evaluation.driver import configuration_of
+    from counterpoint.evaluation.evaluating import EvaluationOptions, make_job
+
+    cheating = {**recipe, "nodes": {**recipe["nodes"], "check": {"kind": "numeric_match"}, "polite": {"kind": "vowels"}}}
+    data = load_dataset(questions, registry=engine.registry)
+    job = make_job(engine, cheating, data, EvaluationOptions(scorers=["numeric_match", "vowels"]))
+    assert configuration_of(job, 1).reads_references == {"check": ["answer"]}, "the question itself may be read"
+
+
+def test_a_frame(engine: Engine, recipe: Any, questions: Any) -> None:
+    result = evaluate(recipe, questions, engine=engine, scorers=["vowels"], limit=2)
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        with pytest.raises(EvaluationError, match="pandas"):
+            result.to_frame()
+    else:
+        assert list(result.to_frame()["id"]) == ["0", "1"]

@@ -1,0 +1,114 @@
+"""Folders of evaluations: nothing is lost or mixed, whatever stops the process."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from counterpoint.errors import EvaluationError
+from counterpoint.evaluation.records import Configuration, Cost, DataDescription, EvaluationFolder, Record, ScoreRecord
+
+
+def configuration(**changes: Any) -> Configuration:
+    data = DataDescription(name="d", sha256="0", examples=3)
+    return Configuration(**{"name": "r", "recipe": {"output": "m"}, "task": "math", "data": data, "scorers": {}, **changes})
+
+
+RECORDS = [
+    Record(id="a", text="x\ny é", scores={"s": ScoreRecord(value=0.5, detail="d", data=[1, 2])}, cost=Cost(flops=1e12)),
+    Record(id="b", sample=1, error="it broke", finish_reason="failed"),
+    Record(id="c", scores={"s": ScoreRecord(value=None)}, cost=Cost(seconds=0.25)),
+]
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    with EvaluationFolder(tmp_path / "e").writing(configuration()) as folder:
+        folder.append(*RECORDS[:2])
+        folder.append(RECORDS[2])
+        assert list(folder.records()) == RECORDS
+    assert EvaluationFolder(tmp_path / "e").configuration() == configuration()
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_a_torn_line_is_dropped(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "e"
+    with EvaluationFolder(path).writing(configuration()) as folder:
+        folder.append(*RECORDS)
+    file = path / "examples.jsonl"
+    file.write_bytes(file.read_bytes()[:-cut])
+    assert list(EvaluationFolder(path).records()) == RECORDS[:2]
+    with EvaluationFolder(path).writing(configuration()) as folder:
+        folder.append(RECORDS[2])
+        assert list(folder.records()) == RECORDS
+
+
+def test_a_line_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "e"
+    with EvaluationFolder(path).writing(configuration()) as folder:
+        folder.append(RECORDS[0])
+    (path / "examples.jsonl").write_text("{}\n", encoding="utf-8")
+    with pytest.raises(EvaluationError, match=r"examples\.jsonl, line 1: is no answer"):
+        list(EvaluationFolder(path).records())
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"samples": 2}, {"task": "qa"}, {"template": "x"}, {"budget": {"flops": 1.0}}, {"shard": (1, 2)}]
+)
+def test_another_evaluation_is_refused_and_nothing_is_changed(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "e"
+    with EvaluationFolder(path).writing(configuration()) as folder:
+        folder.append(RECORDS[0])
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    with pytest.raises(EvaluationError, match=f"differs in {next(iter(change))}"):
+        EvaluationFolder(path).writing(configuration(**change))
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert configuration(**change).fingerprint != configuration().fingerprint
+
+
+def test_what_may_differ_between_two_starts(tmp_path: Path) -> None:
+    path = tmp_path / "e"
+    with EvaluationFolder(path).writing(configuration()):
+        pass
+    other = configuration(in_flight=3, started="now", versions={"python": "4"}, name="other")
+    with EvaluationFolder(path).writing(other):
+        pass
+    assert other.fingerprint == configuration().fingerprint
+
+
+def test_a_folder_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(EvaluationError, match=r"no evaluation \(letters\.txt\)"):
+        EvaluationFolder(tmp_path).writing(configuration())
+    assert (tmp_path / "letters.txt").read_text() == "dear"
+    with pytest.raises(EvaluationError, match=r"there is no config\.json"):
+        EvaluationFolder(tmp_path).configuration()
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with (
+        EvaluationFolder(tmp_path / "e").writing(configuration()),
+        pytest.raises(EvaluationError, match="another process is evaluating"),
+    ):
+        EvaluationFolder(tmp_path / "e").writing(configuration())
+    with EvaluationFolder(tmp_path / "e").writing(configuration()):
+        pass
+
+
+def test_a_newer_format(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"schema_version": 99}')
+    with pytest.raises(EvaluationError, match="its format is 99") as error:
+        EvaluationFolder(tmp_path).configuration()
+    assert "upgrade" in error.value.hint
+
+
+def test_compressed_answers_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "e"
+    with EvaluationFolder(path).writing(configuration()) as folder:
+        folder.append(*RECORDS)
+    file = path / "examples.jsonl"
+    (path / "examples.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    assert list(EvaluationFolder(path).records()) == RECORDS

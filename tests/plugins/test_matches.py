@@ -1,0 +1,158 @@
+"""Exact and numeric matches: the number an answer ends with, and what counts as the same text."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from counterpoint import paths
+from counterpoint.plugin import Score
+from counterpoint.testing import assert_verifier_laws, make_engine
+from counterpoint_plugins.matches import ExactMatch, final_number
+
+Scores = Callable[..., list[Score]]
+
+
+@pytest.fixture(scope="module")
+def scores() -> Iterator[Scores]:
+    with make_engine() as engine:
+
+        def verify(node: dict[str, Any], answer: Any, *texts: str) -> list[Score]:
+            prompt = {"text": "q", "fields": {"answer": answer}}
+            return list(engine.verify({"nodes": {"v": node}, "output": "v"}, prompt, texts).result().scores)
+
+        yield verify
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("#### 18", "18"),
+        ("first #### 17\nno: #### 18", "18"),
+        ("It is 3.\n#### 18\nI used 2 steps.", "18"),
+        ("so she has $1,234.50.", "1234.50"),
+        ("18%", "18"),
+        ("1, 2, 3", "3"),
+        ("16-3", "3"),
+        ("10 - 15", "15"),
+        ("x = -3", "-3"),
+        ("x = \u22123", "-3"),
+        ("-$7", "-7"),
+        ("#### $-7", "-7"),
+        ("- 5 apples", "5"),
+        ("3/4", "0.75"),
+        ("a half is 1 / 2", "0.5"),
+        (".5", "0.5"),
+        ("1.", "1"),
+        (r"\boxed{18}", "18"),
+        (r"#### $\boxed{70{,}000}$", "70000"),
+        (r"#### \$70\,000", "70000"),
+        ("#### **18**", "18"),
+        ("#### `18`.", "18"),
+        ("#### 18 apples", "18"),
+        ("####\n18", "18"),
+        ("#### Answer: 18", "18"),
+        ("#### 1. Count the eggs\nThere are 20", "20"),
+        ("#### 2) Then\n20", "20"),
+        ("#### 18. The end", "18"),
+    ],
+)
+def test_the_number_an_answer_ends_with(text: str, number: str) -> None:
+    assert final_number(text) == Decimal(number)
+
+
+@pytest.mark.parametrize("text", ["", "none", "####", "1/0", "\u0663"])
+def test_no_number(text: str) -> None:
+    assert final_number(text) is None
+
+
+NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9, places=2)
+
+
+@given(NUMBERS, st.sampled_from(["#### {}", "{}", "It is {}.", "= **{}**", "about ${}", "17 or {}", "#### {} of 100\nbye"]))
+def test_numbers_are_found_however_they_are_written(number: Decimal, text: str) -> None:
+    for written in (f"{number:f}", f"{number:,f}"):
+        assert final_number(text.format(written)) == number
+
+
+def test_long_answers_take_no_long_time() -> None:
+    start = time.perf_counter()
+    for text in (
+        "1" * 100_000,
+        "1," * 50_000,
+        "#### " + "*" * 100_000,
+        "1/" * 50_000,
+        "-" * 100_000,
+        "#### " + "boxed" * 20_000,
+    ):
+        final_number(text)
+    assert time.perf_counter() - start < 5
+
+
+def test_numeric_match(scores: Scores) -> None:
+    right, same, wrong, none = scores({"kind": "numeric_match"}, "18", "#### 18", "18.00", "#### 1,800", "eighteen")
+    assert (right, same, wrong, none) == (1, 1, 0, 0)
+    assert wrong.detail == "1800, expected 18"
+    assert none.detail == "no number, expected 18"
+    assert scores({"kind": "numeric_match"}, 18, "18") == [1]
+    for unknown in ("", None, "many"):
+        (abstains,) = scores({"kind": "numeric_match"}, unknown, "18")
+        assert math.isnan(abstains)
+        assert abstains.detail == "the known answer holds no number"
+
+
+def test_exact_match(scores: Scores) -> None:
+    assert scores({"kind": "exact_match"}, "Paris", "paris.", " PARIS\n", "Paris, France", "") == [1, 1, 0, 0]
+    assert scores({"kind": "exact_match", "case": True}, "Paris", "paris", "Paris!") == [0, 1]
+    assert scores({"kind": "exact_match", "punctuation": True}, "it's", "Its", "IT'S") == [0, 1]
+    assert scores({"kind": "exact_match"}, ["yes", "yeah"], "Yeah!", "no") == [1, 0]
+    assert scores({"kind": "exact_match"}, "?", "!", "?", "") == [0, 1, 0], "punctuation counts where there is nothing else"
+    assert scores({"kind": "exact_match"}, 5, "5") == [1]
+    for unknown in ("", None, [], [" "]):
+        assert math.isnan(scores({"kind": "exact_match"}, unknown, "x")[0])
+
+
+def test_exact_match_by_a_pattern(scores: Scores) -> None:
+    by_group = {"kind": "exact_match", "pattern": r"answer is (\w+)"}
+    right, wrong, none = scores(by_group, "b", "the answer is A; no, the answer is B.", "the answer is C", "B")
+    assert (right, wrong, none) == (1, 0, 0)
+    assert wrong.detail == "expected 'b', found 'C'"
+    assert none.detail == "the pattern finds no answer"
+    assert scores({"kind": "exact_match", "pattern": r"[A-D]\b"}, "C", "A, B, then C") == [1]
+    with pytest.raises(ValidationError, match="is no regular expression"):
+        ExactMatch(pattern="(")
+
+
+@given(st.text(), st.text())
+def test_what_is_compared_is_normal(text: str, other: str) -> None:
+    node = ExactMatch()
+    once = node.normalised(text)
+    assert node.normalised(f" {text}\n ") == once
+    assert node._score([text], text) == 1 or not text.strip()
+    assert node._score([text], other) == node._score([other], text) or not (text.strip() and other.strip())
+
+
+@pytest.mark.parametrize("kind", ["exact_match", "numeric_match"])
+def test_the_laws_hold(kind: str) -> None:
+    for answer in ("18", ""):
+        prompt = {"text": "hello", "fields": {"answer": answer}}
+        assert_verifier_laws({"nodes": {"v": {"kind": kind}}, "output": "v"}, ["18", "#### 19", "", "a"], prompt=prompt)
+
+
+def test_worked_solutions_of_gsm8k_are_right() -> None:
+    path = paths.data() / "gsm8k_train_2000.jsonl"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    for line in path.read_text(encoding="utf-8").splitlines():
+        answer = json.loads(line)["answer"]
+        wanted = Decimal(answer.rpartition("####")[2].strip().replace(",", ""))
+        assert final_number(answer) == wanted
