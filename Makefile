@@ -83,7 +83,7 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installed"
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing dependencies and tools, about 360 MB, once (gigabytes where pip's torch brings CUDA) …"
+	@echo "installing dependencies and tools, about 800 MB, once (gigabytes where pip's torch brings CUDA) …"
 	@$(PIP_INSTALL) -e '.[dev]'
 	@touch $(RUNTIME) $@
 	@echo "installed"

@@ -131,6 +131,9 @@ def evaluation_table(cli: Cli, result: EvaluationResult) -> None:
     shown = table("score", "figure", "95 % interval", "answers", right="figure,95 % interval,answers")
     for name, figure in result.figures.items():
         estimate = figure.estimate
+        if not estimate.n:
+            shown.add_row(name, "–", "", "0")
+            continue
         shown.add_row(name, f"{estimate.value:.4g}", f"{estimate.low:.4g} – {estimate.high:.4g}", str(figure.answers))
         for k, passed in result.passes.get(name, ()):
             shown.add_row(f"  pass@{k}", f"{passed.value:.4g}", f"{passed.low:.4g} – {passed.high:.4g}", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,11 +16,11 @@ from counterpoint.evaluation.outcomes import (
     Unit,
     attempts,
     costs,
-    figure_value,
     frontier,
     score_of,
     scored,
     single_verdicts,
+    value_of,
     values,
 )
 from counterpoint.evaluation.records import Configuration
@@ -79,12 +80,15 @@ def figure(groups: Groups, measure: Measure, settings: Settings = DEFAULT) -> Fi
         measure: how they are scored.
         settings: confidence, resamples and seed.
 
+    Where no answer has a score (the scorer abstained from all, say), it is NaN.
+
     Raises:
-        EvaluationError: no example has a score, or scipy is not installed.
+        EvaluationError: scipy is not installed.
     """
-    figure_value(groups, measure)  # refuses where there is none
     answers = [record for samples in groups.values() for record in samples]
-    if measure.overall is not None:
+    if not any(value_of(record, measure) is not None for record in answers):  # it abstained from all, say
+        estimate = Estimate(math.nan, math.nan, math.nan, 0, "none", settings.confidence)
+    elif measure.overall is not None:
         pairs = list(scored(groups, measure).values())
         estimate = statistic_interval(
             lambda chosen: overall_of(chain.from_iterable(pairs[index] for index in chosen), measure),
@@ -186,7 +190,7 @@ def recipe_result(
         settings: confidence, resamples and seed.
 
     Raises:
-        EvaluationError: a scorer has scored no example, or scipy is not installed.
+        EvaluationError: scipy is not installed.
     """
     return RecipeResult(
         name=name,

@@ -52,7 +52,7 @@ class EvaluationResult:
         """Figures, pass@k and costs.
 
         Raises:
-            EvaluationError: there are no answers or none is scored, or scipy is not installed.
+            EvaluationError: there are no answers, or scipy is not installed.
         """
         return compare([(self.configuration, self.records)], self.measures).recipes[0]
 

@@ -266,16 +266,28 @@ def assert_verifier_laws(
     engine: Engine | None = None,
 ) -> None:
     """Asserts the verifier laws for the Verifier that is ``recipe``'s output: one score per completion, the same whether
-    completions are scored together or apart, none for none."""
+    completions are scored together or apart, none for none. For one that compares completions with one another: the same in
+    whatever order they are given."""
+
+    def same(left: float, right: float) -> bool:
+        return (math.isnan(left) and math.isnan(right)) or math.isclose(left, right, rel_tol=1e-4, abs_tol=1e-5)
 
     async def probe(node: _Probe, prompt: Prompt, run: Run) -> None:
         assert node.verifier is not None
         completions = [Completion(text=text, finish_reason="stop") for text in texts]
         together = await run.verify(node.verifier, prompt, completions)
         assert len(together) == len(completions), "one score per completion"
-        for completion, score in zip(completions, together, strict=True):
-            (alone,) = await run.verify(node.verifier, prompt, [completion])
-            assert (math.isnan(alone) and math.isnan(score)) or math.isclose(alone, score, rel_tol=1e-4, abs_tol=1e-5)
+        verifier = run._state.graph.target(node.verifier, Verifier)[1]
+        assert isinstance(verifier, Verifier)
+        if verifier.compares:
+            for order in (list(reversed(range(len(texts)))), [*range(1, len(texts)), 0][: len(texts)]):
+                scores = await run.verify(node.verifier, prompt, [completions[index] for index in order])
+                for index, score in zip(order, scores, strict=True):
+                    assert same(score, together[index]), "the order of completions changes no score"
+        else:
+            for completion, score in zip(completions, together, strict=True):
+                (alone,) = await run.verify(node.verifier, prompt, [completion])
+                assert same(alone, score), "scored together equals scored alone"
         assert await run.verify(node.verifier, prompt, []) == [], "no completions, no scores"
 
     _probe(recipe, {"verifier": recipe["output"]}, plugins, engine, probe, prompt)

@@ -56,7 +56,8 @@ RECIPE = {
     "sampling": {"max_tokens": 20},
     "tasks": {"math": {"template": "{{ question }}"}},
 }
-NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]  # the fake model knows no digits
+# letters, for the fake model knows no digits
+NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 QUESTIONS = [{"question": f"what is {word} and {word}", "answer": f"#### {2 * n}"} for n, word in enumerate(NUMBERS, 1)]
 
 

@@ -32,7 +32,7 @@ def test_a_comparison(engine: Engine, recipe: Any, questions: Any, tmp_path: Pat
     assert len(comparison.verdicts) == 1
     small, large = comparison.recipes
     assert large.costs.flops > 5 * small.costs.flops
-    assert seen[0] == ("small", 0) and seen[-1] == ("large", 12)
+    assert (seen[0], seen[-1]) == (("small", 0), ("large", 12))
 
     seen.clear()
     again = cp.compare(

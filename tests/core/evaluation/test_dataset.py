@@ -53,7 +53,7 @@ def test_bad_lines(registry: Registry, lines: Lines, rows: list[Any], says: str,
 
 def test_bad_files(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUNTERPOINT_DATA", str(tmp_path / "data"))
-    with pytest.raises(EvaluationError, match="no data set 'nowhere.jsonl'"):
+    with pytest.raises(EvaluationError, match=r"no data set \'nowhere\.jsonl\'"):
         load(registry, "nowhere.jsonl")
     with pytest.raises(EvaluationError, match="is a folder"):
         load(registry, tmp_path)

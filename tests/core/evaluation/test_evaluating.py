@@ -60,7 +60,7 @@ def test_an_evaluation(engine: Engine, recipe: Any, questions: Any) -> None:
     )
     assert [record.id for record in result.records] == [str(n) for n in range(12)]
     assert seen == [(n, 12) for n in range(13)]
-    assert result.complete and result.failed == 0
+    assert (result.complete, result.failed) == (True, 0)
     mean = sum(record.scores["vowels"].value or 0 for record in result.records) / 12
     assert result.figures["vowels"].estimate.value == pytest.approx(mean)
     assert result.figures["numeric_match"].estimate.value == 0, "the fake model cannot add"
@@ -136,13 +136,15 @@ def test_cancelled_and_gone_on_with(engine: Engine, recipe: Any, questions: Any,
 
     options: dict[str, Any] = {"engine": engine, "scorers": ["vowels"], "in_flight": 2, "sampling": SAMPLED, "samples": 2}
     part = evaluate(recipe, questions, out=tmp_path / "e", progress=progress, cancelled=stop, **options)
-    assert 4 <= part.examples < 12 and not part.complete
+    assert 4 <= part.examples < 12
+    assert not part.complete
     assert not (tmp_path / "e" / "summary.json").exists()
     seen: list[int] = []
     rest = evaluate(recipe, questions, out=tmp_path / "e", progress=lambda p: seen.append(p.done), **options)
     assert seen[0] == part.examples, "what was answered is counted from the start"
     whole = evaluate(recipe, questions, **options)
-    assert rest.complete and texts(rest) == texts(whole)
+    assert rest.complete
+    assert texts(rest) == texts(whole)
     lines = (tmp_path / "e" / "examples.jsonl").read_text().splitlines()
     assert len(lines) == 24, "nothing is lost or done twice"
 
@@ -229,6 +231,15 @@ def test_a_scorer_of_models_measures_the_output(engine: Engine, recipe: Any, que
     assert "{kind: bits_per_byte, model: NODE}" in error.value.hint
     named = evaluate(generator, questions, engine=engine, scorers=["{kind: bits_per_byte, model: m}"], limit=2)
     assert named.figures["bits_per_byte"].estimate == result.figures["bits_per_byte"].estimate
+
+
+def test_a_scorer_that_abstains_from_all(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    one_word = {**recipe, "sampling": {"max_tokens": 1}}
+    result = evaluate(one_word, questions, engine=engine, scorers=["distinct_n", "vowels"], out=tmp_path / "e")
+    figure = result.figures["distinct_n"]
+    assert (figure.estimate.n, figure.abstained) == (0, 12)
+    assert result.summary()["figures"]["distinct_n"]["value"] is None
+    assert result.figures["vowels"].estimate.n == 12
 
 
 def test_a_verifier_that_reads_what_a_scorer_reads_is_told(engine: Engine, recipe: Any, questions: Any) -> None:
