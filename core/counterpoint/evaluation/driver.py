@@ -26,6 +26,9 @@ from counterpoint.streaming import RunResult, RunStream
 from counterpoint.tasks import Words
 
 
+_PATIENCE = 0.2  # seconds until a cancellation is noticed
+
+
 @dataclass
 class Progress:
     """How far an evaluation is."""
@@ -167,7 +170,9 @@ class Driver:
                 while (waiting and not self._cancelled.is_set()) or under_way:
                     while waiting and len(under_way) < self._in_flight and not self._cancelled.is_set():
                         under_way.add(pool.submit(self._answer, waiting.pop()))
-                    ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    ended, under_way = wait(under_way, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
+                    if self._cancelled.is_set():  # by somebody who cannot know what is under way
+                        self.cancel()
                     for future in ended:
                         if records := future.result():
                             keep(records)

@@ -149,6 +149,18 @@ def test_cancelled_and_gone_on_with(engine: Engine, recipe: Any, questions: Any,
     assert len(lines) == 24, "nothing is lost or done twice"
 
 
+def test_a_cancellation_does_not_wait_for_answers(engine: Engine, recipe: Any, questions: Any) -> None:
+    endless = {
+        **recipe,
+        "nodes": {"m": {"kind": "fake", "end_bias": -100, "context": 10**9}},
+        "sampling": {"max_tokens": 10**8},
+    }
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    result = evaluate(endless, questions, engine=engine, scorers=["vowels"], cancelled=stop)
+    assert (result.examples, result.complete) == (0, False)
+
+
 def test_failed_ones_can_be_answered_again(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
     scorer = {"kind": "vowels", "fails_on": "three and three"}
     options: dict[str, Any] = {"engine": engine, "scorers": [scorer], "out": tmp_path / "e"}
