@@ -25,7 +25,6 @@ from counterpoint.settings import Sampling
 from counterpoint.streaming import RunResult, RunStream
 from counterpoint.tasks import Words
 
-
 _PATIENCE = 0.2  # seconds until a cancellation is noticed
 
 

@@ -156,6 +156,7 @@ class EvaluationFolder:
             raise EvaluationError(f"{self.path}: cannot be written: {error.strerror}", hint="name another folder") from None
         try:
             self._claim(configuration)
+            self._unpack()
             self._cut_torn_line()
             self._file = os.open(self.path / EXAMPLES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         except BaseException:
@@ -207,6 +208,23 @@ class EvaluationFolder:
         if self._file is not None:
             os.close(self._file)
             self._file = os.open(self.path / EXAMPLES, os.O_WRONLY | os.O_APPEND)
+
+    def pack(self) -> None:
+        """Compresses the answers, for keeping; equal answers make equal files. Writing goes on as if nothing were packed."""
+        plain, packed = self.path / EXAMPLES, self.path / f"{EXAMPLES}.gz"
+        if plain.exists():
+            temporary = self.path / f".{EXAMPLES}.{os.getpid()}"
+            temporary.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+            temporary.replace(packed)
+            plain.unlink()
+
+    def _unpack(self) -> None:
+        plain, packed = self.path / EXAMPLES, self.path / f"{EXAMPLES}.gz"
+        if packed.exists() and not plain.exists():
+            temporary = self.path / f".{EXAMPLES}.{os.getpid()}"
+            temporary.write_bytes(gzip.decompress(packed.read_bytes()))
+            temporary.replace(plain)
+        packed.unlink(missing_ok=True)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Writes the summary."""

@@ -108,7 +108,12 @@ def test_compressed_answers_are_read(tmp_path: Path) -> None:
     path = tmp_path / "e"
     with EvaluationFolder(path).writing(configuration()) as folder:
         folder.append(*RECORDS)
-    file = path / "examples.jsonl"
-    (path / "examples.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
-    file.unlink()
+    plain = (path / "examples.jsonl").read_bytes()
+    EvaluationFolder(path).pack()
+    assert sorted(file.name for file in path.iterdir() if file.name != ".lock") == ["config.json", "examples.jsonl.gz"]
+    assert gzip.decompress((path / "examples.jsonl.gz").read_bytes()) == plain
     assert list(EvaluationFolder(path).records()) == RECORDS
+    with EvaluationFolder(path).writing(configuration()) as folder:
+        folder.append(Record(id="d"))
+        assert list(folder.records()) == [*RECORDS, Record(id="d")]
+    assert not (path / "examples.jsonl.gz").exists()

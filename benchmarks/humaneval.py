@@ -1,0 +1,177 @@
+"""HumanEval, all 164 problems, chat prompts: is the large model once worth more than the small one several times?
+
+    python benchmarks/humaneval.py            # about two hours on two cores; goes on where it was stopped
+    python benchmarks/humaneval.py --report   # figures and report from what is there, no model loaded
+
+Evaluations, each kept in ``results/humaneval/NAME`` (configuration, answers compressed, summary; ids and no words of the data
+set but those a model repeats):
+
+- ``large``, ``small``: the 1.5B and the 0.5B, greedy, one example in flight on llama.cpp, so that seconds are known;
+- ``small-16``: sixteen answers of the 0.5B at T = 0.8, on transformers in bfloat16, where many rows at once are quickest;
+- ``timed-K``: K answers of the 0.5B at T = 0.8 on llama.cpp, one example in flight, the first twenty problems: what K answers
+  take together in seconds.
+
+The frontiers are those of budget reallocation (Hassid et al., COLM 2024): pass@k of k small answers, tests at hand, at the cost
+in FLOPs and in seconds of one large answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from common import LARGE, RESULTS, SMALL, machine
+
+import counterpoint as cp
+from counterpoint.cli.console import Cli
+from counterpoint.cli.evaluating import Counting
+from counterpoint.evaluation.comparing import comparison_of
+from counterpoint.evaluation.estimators import Attempts, mean_pass_at_k
+from counterpoint.evaluation.outcomes import attempts, by_example
+from counterpoint.evaluation.records import EvaluationFolder
+from counterpoint.evaluation.report import write_report
+from counterpoint.evaluation.result import EvaluationResult
+
+FOLDER = RESULTS / "humaneval"
+PUBLISHED = {"small": 61.6, "large": 70.7}
+"""pass@1 in per cent as published for full-precision weights with the official template (Qwen2.5-Coder, arXiv 2409.12186)."""
+TOKENS = 512
+TIMED = (1, 4, 16)
+TIMED_PROBLEMS = 20
+
+
+def recipe(kind: str, source: str, **sampling: Any) -> dict[str, Any]:
+    node = {"kind": kind, "source": source, **({"context": 16384} if kind == "llama_cpp" else {})}
+    return {"nodes": {"model": node}, "output": "model", "sampling": {"max_tokens": TOKENS, **sampling}}
+
+
+GREEDY = {"large": recipe("llama_cpp", LARGE), "small": recipe("llama_cpp", SMALL)}
+SAMPLED = recipe("huggingface", SMALL, temperature=0.8)
+TIMES = recipe("llama_cpp", SMALL, temperature=0.8)
+
+
+def evaluate(name: str, what: dict[str, Any], **options: Any) -> EvaluationResult:
+    """One evaluation, kept compressed; what is there is not made again."""
+    folder = EvaluationFolder(FOLDER / name)
+    packed = FOLDER / name / "examples.jsonl.gz"
+    if packed.exists() and (found := cp.load_evaluation(folder.path)).complete:
+        return found
+    with cp.Engine() as engine, Counting(Cli(engine.registry), name) as counting:
+        result = cp.evaluate(what, "humaneval.jsonl", engine=engine, out=folder.path, name=name, progress=counting, **options)
+    folder.pack()
+    return result
+
+
+def gap(name: str, result: EvaluationResult) -> dict[str, Any]:
+    estimate = result.figures["unit_tests"].estimate
+    cut = sum(record.finish_reason == "length" for record in result.records)
+    return {
+        "pass@1": round(100 * estimate.value, 2),
+        "interval": [round(100 * estimate.low, 2), round(100 * estimate.high, 2)],
+        "published": PUBLISHED[name],
+        "gap": round(100 * estimate.value - PUBLISHED[name], 2),
+        "cut at the token limit": cut,
+        "gflops": round(result.analysis.costs.flops / 1e9, 1),
+        "seconds": round(result.analysis.costs.seconds or 0.0, 3),
+        "tokens": round(result.analysis.costs.answer_tokens, 1),
+    }
+
+
+def seconds_of(times: dict[int, EvaluationResult], large: EvaluationResult) -> dict[str, Any]:
+    """What k small answers take together, and one large one, on the problems where both were timed."""
+    found: dict[str, Any] = {}
+    ids = {record.id for record in times[TIMED[0]].records}
+    for k, result in times.items():
+        per_example = {record.id: record.cost.seconds for record in result.records}
+        found[f"{k} small"] = round(sum(seconds or 0.0 for seconds in per_example.values()) / len(per_example), 3)
+    large_seconds = [record.cost.seconds or 0.0 for record in large.records if record.id in ids]
+    found["1 large"] = round(sum(large_seconds) / len(large_seconds), 3)
+    return found
+
+
+def affordable(times: dict[str, Any], budget: float) -> float:
+    """How many small answers fit a budget of seconds, by straight lines between what was timed; 0 where not even one does."""
+    points = [(float(name.split()[0]), value) for name, value in times.items() if name.endswith("small")]
+    if budget < points[0][1]:
+        return 0.0
+    for (k, at), (more, after) in zip(points, points[1:], strict=False):
+        if budget < after:
+            return k + (more - k) * (budget - at) / (after - at)
+    return points[-1][0]
+
+
+def summarize(results: dict[str, EvaluationResult], times: dict[int, EvaluationResult]) -> dict[str, Any]:
+    large, small, sampled = results["large"], results["small"], results["small-16"]
+    (measure,) = sampled.measures
+    tried = attempts(by_example(sampled.records), measure)
+    cost_of_large = {example: found.cost(1) for example, found in attempts(by_example(large.records), measure).items()}
+    budget = sum(cost_of_large.values()) / len(cost_of_large)
+    by_flops = {
+        str(k): {
+            "gflops": round(sum(one.cost(k) for one in tried.values()) / len(tried) / 1e9, 1),
+            "of one large answer": round(sum(one.cost(k) for one in tried.values()) / len(tried) / budget, 3),
+            "pass@k": round(100 * mean_pass_at_k(list(tried.values()), k), 2),
+        }
+        for k in (1, 2, 3, 4, 6, 8, 12, 16)
+    }
+    timed = seconds_of(times, large)
+    k_seconds = int(affordable(timed, timed["1 large"]))
+    k_flops = max((k for k in range(1, 17) if mean_cost(tried, k) <= budget), default=0)
+    comparison = comparison_of([large, small, sampled])
+    return {
+        "greedy": {name: gap(name, results[name]) for name in ("large", "small")},
+        "small, T = 0.8": {
+            f"pass@{k}": [round(100 * value, 2) for value in (one.value, one.low, one.high)]
+            for k, one in sampled.passes[measure.name]
+            if k in (1, 4, 16)
+        },
+        "at the FLOPs of one large answer": at(k_flops, tried),
+        "at the seconds of one large answer": at(k_seconds, tried),
+        "FLOPs": by_flops,
+        "seconds, first twenty problems": timed,
+        "verdicts": list(comparison.verdicts),
+        "notes": [*comparison.warnings, *comparison.notes],
+    }
+
+
+def mean_cost(tried: dict[str, Attempts], k: int) -> float:
+    return sum(one.cost(k) for one in tried.values()) / len(tried)
+
+
+def at(k: int, tried: dict[str, Attempts]) -> dict[str, Any]:
+    return {"k": k, "pass@k of the small one": round(100 * mean_pass_at_k(list(tried.values()), k), 2) if k else 0.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--report", action="store_true", help="only read what is there")
+    parser.add_argument("--only", help="make this evaluation alone")
+    arguments = parser.parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    work = {
+        "large": (GREEDY["large"], {"in_flight": 1}),
+        "small": (GREEDY["small"], {"in_flight": 1}),
+        "small-16": (SAMPLED, {"samples": 16, "in_flight": 8}),
+        **{f"timed-{k}": (TIMES, {"samples": k, "in_flight": 1, "limit": TIMED_PROBLEMS, "scorers": []}) for k in TIMED},
+    }
+    results = {}
+    for name, (what, options) in work.items():
+        if arguments.only in (None, name):
+            began = time.perf_counter()
+            results[name] = cp.load_evaluation(FOLDER / name) if arguments.report else evaluate(name, what, **options)
+            print(f"{name}: {results[name].examples} examples, {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    if arguments.only is not None:
+        return
+    summary = {"machine": machine(), **summarize(results, {k: results[f"timed-{k}"] for k in TIMED})}
+    text = json.dumps(summary, indent=1, ensure_ascii=False)
+    Path(RESULTS / "humaneval.json").write_text(text + "\n", encoding="utf-8")
+    write_report(RESULTS / "humaneval.html", comparison_of([results["large"], results["small"], results["small-16"]]))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
