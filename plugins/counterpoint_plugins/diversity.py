@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -21,8 +22,20 @@ def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
 
 def _counts(texts: Iterable[str], n: int) -> tuple[int, int]:
     """Distinct n-grams of texts, and all of them; none spans two texts."""
-    found = [ngram for text in texts for ngram in ngrams(text, n)]
-    return len(set(found)), len(found)
+    distinct: set[int] = set()
+    total = 0
+    for text in texts:
+        found, count = _hashed(text, n)
+        distinct |= found
+        total += count
+    return len(distinct), total
+
+
+@lru_cache(maxsize=16384)  # intervals ask for the same texts a thousand times
+def _hashed(text: str, n: int) -> tuple[frozenset[int], int]:
+    """The distinct n-grams of a text, each as a number, and how many there are in all."""
+    found = ngrams(text, n)
+    return frozenset(map(hash, found)), len(found)
 
 
 class DistinctN(Verifier):

@@ -93,6 +93,8 @@ class BitsPerByte(Verifier):
         session = await run.open(self.model, prompt)
         size = len(references[0].encode())
         bits = -await _log_probability(session, references[0]) / math.log(2)
+        if math.isinf(bits):
+            return [Score(float("nan"), "the reference is impossible under the model")] * len(completions)
         return [Score(bits / size, f"{bits:.1f} bits, {size} bytes", {"bits": bits, "bytes": size})] * len(completions)
 
     def overall(self, scores: Sequence[Score], texts: Sequence[str]) -> float:

@@ -101,8 +101,8 @@ def test_long_answers_take_no_long_time() -> None:
 def test_numeric_match(scores: Scores) -> None:
     right, same, wrong, none = scores({"kind": "numeric_match"}, "18", "#### 18", "18.00", "#### 1,800", "eighteen")
     assert (right, same, wrong, none) == (1, 1, 0, 0)
-    assert wrong.detail == "1800, expected 18"
-    assert none.detail == "no number, expected 18"
+    assert wrong.detail == "1800"
+    assert none.detail == "no number"
     assert scores({"kind": "numeric_match"}, 18, "18") == [1]
     for unknown in ("", None, "many"):
         (abstains,) = scores({"kind": "numeric_match"}, unknown, "18")
@@ -125,7 +125,7 @@ def test_exact_match_by_a_pattern(scores: Scores) -> None:
     by_group = {"kind": "exact_match", "pattern": r"answer is (\w+)"}
     right, wrong, none = scores(by_group, "b", "the answer is A; no, the answer is B.", "the answer is C", "B")
     assert (right, wrong, none) == (1, 0, 0)
-    assert wrong.detail == "expected 'b', found 'C'"
+    assert wrong.detail == "found 'C'"
     assert none.detail == "the pattern finds no answer"
     assert scores({"kind": "exact_match", "pattern": r"[A-D]\b"}, "C", "A, B, then C") == [1]
     with pytest.raises(ValidationError, match="is no regular expression"):

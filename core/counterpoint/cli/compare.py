@@ -29,7 +29,6 @@ from counterpoint.cli.evaluation import (
     TaskName,
     Temperature,
     Template,
-    flight,
     given_data,
     the_recipe,
     words,
@@ -119,7 +118,6 @@ def compare(
     if len(recipes) < 2:
         raise typer.BadParameter("compare takes two recipes or more; `counterpoint eval` takes one")
     in_folders = [(Path(one) / CONFIG).is_file() for one in recipes]
-    flying = flight(cli, in_flight, budget)
     folder = out or paths.evaluations()
     asked: dict[str, str] = {}
     with Engine(registry=cli.registry, offline=offline) as engine, Stop(cli) as stop:
@@ -158,7 +156,7 @@ def compare(
                 seed=seed,
                 sampling=options.sampling(max_tokens=max_tokens, temperature=temperature),
                 words=words(template, prefix),
-                in_flight=flying,
+                in_flight=in_flight,
                 retry_failed=retry_failed,
             )
         finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 from typer.core import TyperGroup
 
 from counterpoint.cli import CANCELLED, ERROR, OK, options
@@ -138,7 +139,7 @@ def run(
     from counterpoint.engine import Engine
     from counterpoint.evaluation.comparing import folder_name
     from counterpoint.evaluation.dataset import load_dataset
-    from counterpoint.evaluation.evaluating import EvaluationOptions, make_job, run_job
+    from counterpoint.evaluation.evaluating import EvaluationOptions, make_job, refuse_unmet_budget, run_job
     from counterpoint.inputs import parse_budget
 
     cli = cli_of(context)
@@ -150,7 +151,7 @@ def run(
         sampling=options.sampling(max_tokens=max_tokens, temperature=temperature),
         words=words(template, prefix),
         shard=parse_shard(shard) if shard else None,
-        in_flight=flight(cli, in_flight, budget),
+        in_flight=in_flight,
         retry_failed=retry_failed,
     )
     with Engine(registry=cli.registry, offline=offline) as engine:
@@ -159,13 +160,14 @@ def run(
             given_data(data, source, references), registry=cli.registry, task=task, references=references or ()
         ).first(limit)
         job = make_job(engine, loaded, dataset, chosen, name)
-        folder = out or _home() / folder_name(job, chosen.in_flight)
+        folder = out or _home() / folder_name(job)
         announce(cli, engine, loaded, folder, quiet)
         with Stop(cli) as stop, Counting(cli, job.label, quiet=quiet or json) as counting:
             result = run_job(engine, job, chosen, folder, counting, stop.event)
     if stop.event.is_set() and not result.complete:
         say(cli.err, "note", f"{result.examples} of {result.configuration.wanted} examples are kept; the same command goes on")
         raise typer.Exit(CANCELLED)
+    refuse_unmet_budget([result])
     raise typer.Exit(_present(cli, result, json))
 
 
@@ -195,8 +197,8 @@ def show(
             f"{name} {'–' if score.value is None else format(score.value, '.4g')}{f' ({score.detail})' if score.detail else ''}"
             for name, score in record.scores.items()
         )
-        cli.out.print(f"[bold]{record.id} sample {record.sample}[/]", end="  ")
-        cli.out.print(record.error or scores or record.finish_reason, markup=False, soft_wrap=True)
+        cli.out.print(Text(f"{record.id} sample {record.sample}", "bold"), end="  ")
+        cli.out.print(record.problem or scores or record.finish_reason, markup=False, soft_wrap=True)
         cli.out.print(record.text, markup=False, soft_wrap=True)
     raise typer.Exit(OK)
 
@@ -223,8 +225,13 @@ def score(
         dataset = load_dataset(
             given_data(data, source, references), registry=cli.registry, task=known.task, references=references or ()
         )
-        with Counting(cli, known.name, quiet=quiet or json) as counting:
-            result = score_again(folder, dataset, engine=engine, scorers=scorer or None, progress=counting)
+        with Stop(cli) as stop, Counting(cli, known.name, quiet=quiet or json) as counting:
+            result = score_again(
+                folder, dataset, engine=engine, scorers=scorer or None, progress=counting, cancelled=stop.event
+            )
+    if stop.event.is_set():
+        say(cli.err, "note", "the scores are those from before")
+        raise typer.Exit(CANCELLED)
     raise typer.Exit(_present(cli, result, json))
 
 
@@ -272,15 +279,6 @@ def words(template: str | None, prefix: str | None) -> Any:
     return Words(template=template, prefix=prefix)
 
 
-def flight(cli: Cli, in_flight: int | None, budget: str | None) -> int:
-    """How many examples at once: one where seconds count."""
-    if budget is not None and "seconds" in budget:
-        if in_flight not in (None, 1):
-            raise typer.BadParameter("a budget of seconds holds for one example in flight: leave --in-flight out")
-        return 1
-    return in_flight or 8
-
-
 def announce(cli: Cli, engine: Engine, recipe: Recipe, folder: Path, quiet: bool) -> None:
     """Says what is fetched first, and where answers go."""
     from counterpoint.cli.console import bytes_text
@@ -306,7 +304,7 @@ def _present(cli: Cli, result: EvaluationResult, json: bool) -> int:
         evaluation_table(cli, result)
     if result.failed:
         first = next(record for record in result.records if record.failed)
-        cli.warn(f"{result.failed} of {len(result.records)} answers failed; the first, {first.id}: {first.error}")
+        cli.warn(f"{result.failed} of {len(result.records)} answers failed; the first, {first.id}: {first.problem}")
     if not result.complete:
         cli.warn(f"{result.examples} of {result.configuration.wanted} examples are answered so far")
     return ERROR if result.failed else OK

@@ -12,11 +12,12 @@ from typing import Any
 import jinja2
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from counterpoint import paths
 from counterpoint.errors import EvaluationError
 from counterpoint.prompt import Prompt
-from counterpoint.registry import Registry, describe_validation
+from counterpoint.registry import Registry, describe_validation, load_plugins
 from counterpoint.rendering import jinja_template
 from counterpoint.tasks import TaskType, Words
 
@@ -60,10 +61,10 @@ class Dataset:
             EvaluationError: there is no such example.
         """
         known = {example.id: example for example in self.examples}
-        wanted = list(dict.fromkeys(ids))
-        if missing := [name for name in wanted if name not in known]:
+        wanted = set(ids)
+        if missing := sorted(wanted - set(known)):
             raise EvaluationError(f"{self.name}: has no example '{missing[0]}'", hint=f"ids look like '{self.examples[0].id}'")
-        return replace(self, examples=tuple(known[name] for name in wanted))
+        return replace(self, examples=tuple(example for example in self.examples if example.id in wanted))
 
     def questions(self) -> dict[str, str]:
         """What every example asks, by id: its columns that are the question, in the task type's order."""
@@ -108,16 +109,16 @@ class Card(BaseModel):
 def load_dataset(
     source: str | Path | Dataset | Sequence[Mapping[str, Any]],
     *,
-    registry: Registry,
+    registry: Registry | None = None,
     task: str | None = None,
-    references: Sequence[str | Path] = (),
+    references: Sequence[str | Path] | str | Path = (),
 ) -> Dataset:
     """Examples from a file (JSON lines, or a card in YAML), from parallel text files, or from Python.
 
     Args:
         source: the file; a data set; or the examples as mappings. With ``references``, a text file with a source a line.
             A name without a folder that is not here is looked for in the data folder (``COUNTERPOINT_DATA``).
-        registry: the plugins, which bring task types.
+        registry: the plugins, which bring task types; by default all installed ones.
         task: name of the task type; by default the one whose columns fit.
         references: text files parallel to ``source``, each with a reference a line (task type ``rewrite``).
 
@@ -127,6 +128,8 @@ def load_dataset(
     """
     if isinstance(source, Dataset):
         return source
+    if isinstance(references, (str, Path)):
+        references = [references]
     words = Words()
     if not isinstance(source, (str, Path)):
         name, rows = "examples", [(f"example {number}", row) for number, row in enumerate(source, 1)]
@@ -145,7 +148,7 @@ def load_dataset(
         rows = _lines(path)
     if not rows:
         raise EvaluationError(f"{name}: holds no example", hint="a data set has one JSON object a line")
-    kind = _task(task, registry, rows[0][0], rows[0][1])
+    kind = _task(task, registry or load_plugins(), rows[0][0], rows[0][1])
     return Dataset(name, kind, tuple(_examples(rows, kind)), words)
 
 
@@ -251,6 +254,11 @@ def _examples(rows: Sequence[tuple[str, Any]], task: TaskType) -> list[Example]:
             raise EvaluationError(
                 f"{place}: {problems}", hint=f"an example of task '{task.name}' has {', '.join(_required(task))}"
             ) from None
+        except (PydanticSerializationError, RecursionError) as error:
+            raise EvaluationError(
+                f"{place}: holds a value that is no plain data: {error}",
+                hint="text, numbers, true, false, null, lists, objects",
+            ) from None
         name = next((str(row[column]) for column in _ID_COLUMNS if row.get(column) is not None), str(number))
         if name in examples:
             raise EvaluationError(
@@ -267,5 +275,7 @@ def _fill(template: str, columns: Mapping[str, Any], place: str) -> str:
         raise EvaluationError(
             f"{place} names what the example lacks: {error.message}", hint=f"columns: {', '.join(columns)}"
         ) from None
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise EvaluationError(f"{place} cannot be filled: {error}", hint="columns stand in braces: {{question}}") from None
     except jinja2.TemplateError as error:
         raise EvaluationError(f"{place} is no Jinja text: {error}", hint="columns stand in braces: {{question}}") from None

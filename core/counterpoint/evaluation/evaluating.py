@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from counterpoint.engine import Engine, RecipeLike
-from counterpoint.errors import EvaluationError
+from counterpoint.errors import BudgetError, EvaluationError
 from counterpoint.evaluation.dataset import Dataset, load_dataset
-from counterpoint.evaluation.driver import Driver, Job, Progress, answers_in, configuration_of, words_of
+from counterpoint.evaluation.driver import Driver, Progress, answers_in
 from counterpoint.evaluation.extras import require
+from counterpoint.evaluation.job import Job, configuration_of, words_of
 from counterpoint.evaluation.outcomes import Measure
 from counterpoint.evaluation.records import EvaluationFolder, Record
 from counterpoint.evaluation.result import EvaluationResult
 from counterpoint.evaluation.scoring import ScorerLike, make_scorers
 from counterpoint.inputs import merge_sampling, parse_budget, parse_seed
 from counterpoint.node import Verifier
-from counterpoint.registry import Registry, load_plugins
+from counterpoint.recipe import Recipe
+from counterpoint.registry import InvalidNode, Registry, load_plugins
 from counterpoint.settings import Budget, Sampling
 from counterpoint.tasks import Words
 
@@ -35,7 +37,7 @@ class EvaluationOptions:
         EvaluationError: a number makes no sense.
     """
 
-    scorers: Sequence[ScorerLike] | None = None
+    scorers: Sequence[ScorerLike] | ScorerLike | None = None
     """Kinds of verifiers, or nodes; by default the task type's. Empty: answers are made and not scored."""
     samples: int = 1
     """Answers to each example."""
@@ -49,13 +51,14 @@ class EvaluationOptions:
     """How examples are asked; by default in the recipe's, the data set's or the task type's words."""
     shard: tuple[int, int] | None = None
     """Only part i of n, as ``(i, n)``."""
-    in_flight: int = 8
-    """Examples at once. With 1, seconds are measured; more share passes, and answer more in an hour."""
+    in_flight: int | None = None
+    """Examples at once. With 1, seconds are measured; more share passes, and answer more in an hour. By default 8, and 1 under
+    a budget of seconds, which holds for one example alone."""
     retry_failed: bool = False
     """Whether answers that failed at an earlier start are made again."""
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.in_flight < 1:
+        if self.samples < 1 or (self.in_flight is not None and self.in_flight < 1):
             raise EvaluationError("samples and in_flight have to be 1 or more", hint="for example samples=4, in_flight=8")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise EvaluationError(f"shard {self.shard[0]}/{self.shard[1]}: there is no such part", hint="for example 2/4")
@@ -93,13 +96,31 @@ def evaluate(
 
     Raises:
         EvaluationError: the data set, a scorer or the folder does not fit.
+        BudgetError: nothing can be answered within the budget.
         CounterpointError: the recipe cannot run. Examples that fail are in the result.
     """
     chosen = EvaluationOptions(**options)
     with using(engine) as used:
         dataset = load_dataset(data, registry=used.registry, task=task).first(limit)
         job = make_job(used, recipe, dataset, chosen, name)
-        return run_job(used, job, chosen, out, progress, cancelled)
+        result = run_job(used, job, chosen, out, progress, cancelled)
+    refuse_unmet_budget([result])
+    return result
+
+
+def refuse_unmet_budget(results: Sequence[EvaluationResult]) -> None:
+    """Says so where a budget let nothing be answered.
+
+    Raises:
+        BudgetError: no answer has any text, and all ended for the budget.
+    """
+    records = [record for result in results for record in result.records]
+    if records and all(record.finish_reason == "budget" and not record.text for record in records):
+        budget = ", ".join(f"{unit}={amount:g}" for unit, amount in (results[0].configuration.budget or {}).items())
+        raise BudgetError(
+            f"no recipe can answer anything within the budget {budget}",
+            hint="raise it; or leave it out, and read from the result what answers cost",
+        )
 
 
 @contextmanager
@@ -132,6 +153,7 @@ def make_job(engine: Engine, recipe: RecipeLike, dataset: Dataset, options: Eval
         scorers=make_scorers(options.scorers, loaded, dataset.task, engine.registry),
         words=words_of(loaded, dataset, options.words),
         samples=options.samples,
+        in_flight=_in_flight(options, loaded),
         shard=options.shard,
         name=name,
     )
@@ -143,6 +165,22 @@ def make_job(engine: Engine, recipe: RecipeLike, dataset: Dataset, options: Eval
     return job
 
 
+def _in_flight(options: EvaluationOptions, recipe: Recipe) -> int:
+    """How many examples at once: one where a budget of seconds would otherwise be shared."""
+    if recipe.budget is None or recipe.budget.seconds is None:
+        return options.in_flight or 8
+    if options.samples > 1:
+        raise EvaluationError(
+            "a budget of seconds holds for one answer at a time, and several samples of an example run together",
+            hint="samples=1, or a budget of flops or tokens",
+        )
+    if options.in_flight not in (None, 1):
+        raise EvaluationError(
+            f"a budget of seconds holds for one example in flight, not {options.in_flight}", hint="leave in_flight out"
+        )
+    return 1
+
+
 def run_job(
     engine: Engine,
     job: Job,
@@ -152,8 +190,8 @@ def run_job(
     cancelled: threading.Event | None = None,
 ) -> EvaluationResult:
     """Answers what is not answered yet, and keeps it in a folder if there is one."""
-    configuration = configuration_of(job, options.in_flight)
-    driver = Driver(engine, job, in_flight=options.in_flight, cancelled=cancelled)
+    configuration = configuration_of(job)
+    driver = Driver(engine, job, cancelled=cancelled)
     if out is None:
         records = driver.run([], lambda records: None, progress)
         return EvaluationResult(configuration, tuple(records), job.measures)
@@ -182,7 +220,13 @@ def load_evaluation(path: str | Path, *, registry: Registry | None = None) -> Ev
     registry = registry or load_plugins()
     measures = []
     for name, data in configuration.scorers.items():
-        node = registry.build(data)
+        try:
+            node = registry.build(data)
+        except InvalidNode as error:
+            problems = "; ".join(f"{'.'.join(map(str, place)) or 'node'}: {text}" for place, text in error.problems)
+            raise EvaluationError(
+                f"{folder.path}: its scorer '{name}' cannot be made: {problems}", hint="`counterpoint eval score` scores anew"
+            ) from None
         assert isinstance(node, Verifier)
         measures.append(Measure.of(name, node))
     return EvaluationResult(configuration, _ordered(folder.records()), tuple(measures), folder.path)
@@ -199,8 +243,9 @@ def score_again(
     *,
     engine: Engine | None = None,
     task: str | None = None,
-    scorers: Sequence[ScorerLike] | None = None,
+    scorers: Sequence[ScorerLike] | ScorerLike | None = None,
     progress: Callable[[Progress], None] | None = None,
+    cancelled: threading.Event | None = None,
 ) -> EvaluationResult:
     """Scores the answers in a folder anew, with other scorers or for the first time; nothing is answered again.
 
@@ -211,6 +256,7 @@ def score_again(
         task: the task type, as it was evaluated.
         scorers: as in :class:`EvaluationOptions`.
         progress: hears how far it is.
+        cancelled: set it to stop; the scores that are kept are then those from before.
 
     Raises:
         EvaluationError: the folder holds none, or answers to another data set.
@@ -221,35 +267,32 @@ def score_again(
     for record in folder.records():
         records.setdefault(record.id, []).append(record)
     with using(engine) as used:
-        dataset = load_dataset(data, registry=used.registry, task=task or there.task)
-        dataset = dataset.first(there.data.examples)
+        dataset = load_dataset(data, registry=used.registry, task=task or there.task).first(there.data.examples)
         if dataset.sha256 != there.data.sha256:
-            dataset = dataset.only(records)
-        words = Words(template=there.template, prefix=there.prefix)
-        options = EvaluationOptions(scorers=scorers, samples=there.samples, words=words, seed=there.seed)
+            raise EvaluationError(
+                f"{dataset.name}: is not the data set that {folder.path} holds answers to ('{there.data.name}')",
+                hint="name the file that was evaluated, as it was",
+            )
+        words = Words(template=there.template, prefix=there.prefix, stop=there.stop)
+        options = EvaluationOptions(
+            scorers=scorers, samples=there.samples, words=words, seed=there.seed, shard=there.shard, in_flight=there.in_flight
+        )
         job = make_job(used, there.recipe, dataset, options, there.name)
-        driver = Driver(used, job)
-        state = Progress(len(records))
-        scored: list[Record] = []
+        driver = Driver(used, job, cancelled=cancelled)
         with folder.writing(there):
-            for example in dataset.examples:
-                if example.id not in records:
-                    continue
-                unfailed = [
-                    record.model_copy(update={"error": "", "hint": ""})
-                    for record in records[example.id]
-                    if record.finish_reason != "failed"
-                ]
-                failed = [record for record in records[example.id] if record.finish_reason == "failed"]
-                now = [*driver.score(example, unfailed), *failed]
-                scored += now
-                state.add(now)
-                if progress is not None:
-                    progress(state)
-            now_scored = configuration_of(job, there.in_flight)
-            update = {"scorers": now_scored.scorers, "reads_references": now_scored.reads_references}
+            scored = driver.run(
+                [],
+                lambda records: None,
+                progress,
+                make=lambda example: driver.score(example, records[example.id]) if example.id in records else [],
+            )
+            if len(scored) < sum(map(len, records.values())):
+                return EvaluationResult(there, tuple(scored), job.measures, folder.path)  # cancelled: all is as it was
+            now = configuration_of(job)
+            update = {"scorers": now.scorers, "reads_references": now.reads_references}
             configuration = there.model_copy(update=update)
             folder.replace(scored, configuration)
             result = EvaluationResult(configuration, tuple(scored), job.measures, folder.path)
-            folder.finish(result.summary())
+            if result.complete:
+                folder.finish(result.summary())
         return result

@@ -57,7 +57,7 @@ class Figure:
     answers: int
     """Answers that count."""
     failed: int
-    """Answers that failed: counted as wrong by verdicts, left out of other measures."""
+    """Answers that failed, or that the scorer failed on. Verdicts count the former as wrong; all else is left out."""
     abstained: int
     """Answers the scorer abstained on: left out."""
 
@@ -107,10 +107,11 @@ def figure(groups: Groups, measure: Measure, settings: Settings = DEFAULT) -> Fi
         )
     silent = [record for record in answers if score_of(record, measure) is None]
     failed = sum(record.failed for record in silent)
+    wrong = sum(value_of(record, measure) is not None for record in silent)
     return Figure(
         measure.name,
         estimate,
-        answers=len(answers) - len(silent) + (failed if measure.verdicts else 0),
+        answers=len(answers) - len(silent) + wrong,
         failed=failed,
         abstained=len(silent) - failed,
     )

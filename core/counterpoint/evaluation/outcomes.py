@@ -55,12 +55,12 @@ def value_of(record: Record, measure: Measure) -> float | None:
     """What one answer counts.
 
     A failed answer counts 0 where the measure is a verdict: whoever needed an answer had none. For other measures zero
-    would be an arbitrary figure, and it is left out, as an abstention is everywhere.
+    would be an arbitrary figure, and it is left out, as are abstentions, and failures of a scorer, everywhere.
     """
     score = score_of(record, measure)
     if score is not None:
         return float(score)
-    return 0.0 if record.failed and measure.verdicts else None
+    return 0.0 if record.finish_reason == "failed" and measure.verdicts else None
 
 
 def score_of(record: Record, measure: Measure) -> Score | None:

@@ -35,6 +35,7 @@ class ScoreRecord(_Data):
     value: float | None = Field(description="The score; null where the scorer abstains or failed.")
     detail: str = Field(default="", description="Why, for readers.")
     data: JsonValue = Field(default=None, description="What the figure of the whole evaluation is computed from.")
+    error: str = Field(default="", description="Why the scorer failed; empty when it did not.")
 
 
 class Cost(_Data):
@@ -60,7 +61,7 @@ class Record(_Data):
     sample: int = Field(default=0, description="Which of its answers, from 0.")
     text: str = Field(default="", description="The answer, without the prompt's prefix.")
     finish_reason: str = "stop"
-    error: str = Field(default="", description="What failed; empty when nothing did.")
+    error: str = Field(default="", description="Why there is no whole answer; empty when there is one.")
     hint: str = ""
     scores: dict[str, ScoreRecord] = Field(default_factory=dict, description="By the scorer's name.")
     cost: Cost = Field(default_factory=Cost)
@@ -68,7 +69,13 @@ class Record(_Data):
     @property
     def failed(self) -> bool:
         """Whether there is no answer, or a scorer failed on it."""
-        return bool(self.error)
+        return bool(self.problem)
+
+    @property
+    def problem(self) -> str:
+        """What failed first; empty when nothing did."""
+        failures = (f"scorer '{name}': {score.error}" for name, score in self.scores.items() if score.error)
+        return self.error or next(failures, "")
 
 
 class DataDescription(_Data):
@@ -93,6 +100,7 @@ class Configuration(_Data):
     data: DataDescription
     template: str = ""
     prefix: str = ""
+    stop: tuple[str, ...] = ()
     scorers: dict[str, dict[str, Any]] = Field(description="Nodes by name, the headline first.")
     samples: int = 1
     seed: int = 0
@@ -145,6 +153,7 @@ class EvaluationFolder:
         Raises:
             EvaluationError: it holds another evaluation or other files, is open in another process, or cannot be written.
         """
+        self._refuse_other_files()  # before a lock is left in somebody's folder
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
@@ -173,12 +182,15 @@ class EvaluationFolder:
                     hint="name another folder; this one is left as it is",
                 )
             return
-        others = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
-        if others:
-            raise EvaluationError(
-                f"{self.path}: holds files that are no evaluation ({', '.join(sorted(others)[:3])})", hint="name another folder"
-            )
         write_json(self.path / CONFIG, configuration.model_dump(mode="json"), sort_keys=False)  # scorers have an order
+
+    def _refuse_other_files(self) -> None:
+        if self.path.is_dir() and not (self.path / CONFIG).exists():
+            others = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
+            if others:
+                raise EvaluationError(
+                    f"{self.path}: holds files that are no evaluation ({', '.join(others[:3])})", hint="name another folder"
+                )
 
     def _cut_torn_line(self) -> None:
         """Removes the line that a killed process was writing."""
@@ -194,8 +206,17 @@ class EvaluationFolder:
     def append(self, *records: Record) -> None:
         """Adds answers, in one write."""
         assert self._file is not None, "the folder is open for writing"
-        text = "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records)
-        os.write(self._file, text.encode())
+        content = "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records).encode()
+        had = os.fstat(self._file).st_size
+        try:
+            while content:
+                content = content[os.write(self._file, content) :]
+        except OSError as error:
+            os.truncate(self.path / EXAMPLES, had)
+            raise EvaluationError(
+                f"{self.path}: cannot be written: {error.strerror}",
+                hint="what was answered before is kept; make room and go on",
+            ) from None
 
     def replace(self, records: Sequence[Record], configuration: Configuration | None = None) -> None:
         """Puts other answers in place of all there are, in one step, and another configuration (when they are scored anew)."""
@@ -220,11 +241,14 @@ class EvaluationFolder:
 
     def _unpack(self) -> None:
         plain, packed = self.path / EXAMPLES, self.path / f"{EXAMPLES}.gz"
-        if packed.exists() and not plain.exists():
-            temporary = self.path / f".{EXAMPLES}.{os.getpid()}"
-            temporary.write_bytes(gzip.decompress(packed.read_bytes()))
-            temporary.replace(plain)
-        packed.unlink(missing_ok=True)
+        if not packed.exists():
+            return
+        known = plain.read_bytes() if plain.exists() else b""
+        lines = dict.fromkeys(line for line in (gzip.decompress(packed.read_bytes()) + known).splitlines(keepends=True))
+        temporary = self.path / f".{EXAMPLES}.{os.getpid()}"
+        temporary.write_bytes(b"".join(line for line in lines if line.endswith(b"\n")))
+        temporary.replace(plain)
+        packed.unlink()
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Writes the summary."""

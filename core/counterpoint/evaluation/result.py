@@ -44,8 +44,9 @@ class EvaluationResult:
 
     @property
     def complete(self) -> bool:
-        """Whether every example of the data set, or of its shard, has been answered."""
-        return self.examples >= self.configuration.wanted
+        """Whether every example of the data set, or of its shard, has all its answers."""
+        wanted = self.configuration.wanted * self.configuration.samples
+        return len({(record.id, record.sample) for record in self.records}) >= wanted
 
     @cached_property
     def analysis(self) -> RecipeResult:

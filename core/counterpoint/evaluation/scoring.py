@@ -28,21 +28,40 @@ class Scorer:
     recipe: Recipe
     """The evaluated recipe's nodes, so that models are shared, with the scorer as output."""
 
-    def records(self, result: RunResult, answers: int) -> tuple[list[ScoreRecord], str]:
-        """The scores of a verification run, one per answer, and what failed in it."""
+    def records(self, result: RunResult, answers: int) -> list[ScoreRecord]:
+        """The scores of a verification run, one per answer."""
         if result.error is not None:
-            return [ScoreRecord(value=None)] * answers, f"scorer '{self.name}': {_first_line(result.error)}"
+            error = result.error
+            reason = error.message if isinstance(error, CounterpointError) else str(error)
+            return [ScoreRecord(value=None, error=reason.split("\n")[0])] * answers
         return [
             ScoreRecord(value=None if score != score else float(score), detail=score.detail, data=score.data)
             for score in result.scores
-        ], ""
+        ]
 
 
-def _first_line(error: Exception) -> str:
-    return (error.message if isinstance(error, CounterpointError) else str(error)).split("\n")[0]
+def split_scorers(
+    given: Sequence[ScorerLike] | ScorerLike | None, registry: Registry
+) -> tuple[list[ScorerLike] | None, list[ScorerLike]]:
+    """Scorers of single answers (None: the task type's), and those that compare the answers of several recipes."""
+    if given is None:
+        return None, []
+    alone: list[ScorerLike] = []
+    together: list[ScorerLike] = []
+    for one in _listed(given):
+        kind = one if isinstance(one, Verifier) else _described(one, registry)[1]
+        (together if kind.compares else alone).append(one)
+    return alone, together
 
 
-def make_scorers(given: Sequence[ScorerLike] | None, recipe: Recipe, task: TaskType, registry: Registry) -> dict[str, Scorer]:
+def make_scorers(
+    given: Sequence[ScorerLike] | ScorerLike | None,
+    recipe: Recipe,
+    task: TaskType,
+    registry: Registry,
+    *,
+    together: bool = False,
+) -> dict[str, Scorer]:
     """The scorers of an evaluation by name, the headline first.
 
     Args:
@@ -50,13 +69,18 @@ def make_scorers(given: Sequence[ScorerLike] | None, recipe: Recipe, task: TaskT
         recipe: what is evaluated. A scorer that wants a language model and names none gets the recipe's output.
         task: whose examples are scored.
         registry: the kinds there are.
+        together: whether answers of several recipes are scored together, so that scorers may compare them.
 
     Raises:
         EvaluationError: a scorer is no verifier, or reads columns that the task type does not have.
     """
     scorers: dict[str, Scorer] = {}
-    for one in task.scorers if given is None else given:
+    for one in task.scorers if given is None else _listed(given):
         node = _node(one, recipe, registry)
+        if node.compares and not together:
+            raise EvaluationError(
+                f"scorer '{node.kind}': compares the answers of several recipes", hint="`counterpoint compare` takes it"
+            )
         name, number = node.kind, 2
         while name in scorers:
             name, number = f"{node.kind}_{number}", number + 1
@@ -69,9 +93,27 @@ def make_scorers(given: Sequence[ScorerLike] | None, recipe: Recipe, task: TaskT
     return scorers
 
 
+def _listed(given: Sequence[ScorerLike] | ScorerLike) -> list[ScorerLike]:
+    return [given] if isinstance(given, (str, Mapping, Verifier)) else list(given)
+
+
 def _node(given: ScorerLike, recipe: Recipe, registry: Registry) -> Verifier:
     if isinstance(given, Verifier):
         return given
+    data, kind = _described(given, registry)
+    try:
+        node = registry.build(_with_model(data, kind, recipe))
+    except InvalidNode as error:
+        problems = "; ".join(f"{'.'.join(map(str, place)) or 'node'}: {text}" for place, text in error.problems)
+        raise EvaluationError(
+            f"scorer '{data['kind']}': {problems}", hint=f"`counterpoint nodes show {data['kind']}`"
+        ) from None
+    assert isinstance(node, Verifier)
+    return node
+
+
+def _described(given: str | Mapping[str, Any], registry: Registry) -> tuple[dict[str, Any], type[Verifier]]:
+    """A scorer as plain data, and its class."""
     data: Any = given
     if isinstance(given, str):
         try:
@@ -86,15 +128,7 @@ def _node(given: ScorerLike, recipe: Recipe, registry: Registry) -> Verifier:
         raise EvaluationError(
             f"scorer '{data['kind']}': does not score anything", hint=f"kinds that do: {', '.join(_verifiers(registry))}"
         )
-    try:
-        node = registry.build(_with_model(dict(data), kind, recipe))
-    except InvalidNode as error:
-        problems = "; ".join(f"{'.'.join(map(str, place)) or 'node'}: {text}" for place, text in error.problems)
-        raise EvaluationError(
-            f"scorer '{data['kind']}': {problems}", hint=f"`counterpoint nodes show {data['kind']}`"
-        ) from None
-    assert isinstance(node, Verifier)
-    return node
+    return dict(data), kind
 
 
 def _with_model(data: dict[str, Any], kind: type[Node], recipe: Recipe) -> dict[str, Any]:
@@ -132,13 +166,19 @@ def _verifiers(registry: Registry) -> list[str]:
 
 
 def references_read(recipe: Recipe, scorers: Mapping[str, Scorer], task: TaskType) -> dict[str, list[str]]:
-    """Columns besides the question that a verifier of the recipe reads and a scorer reads too, by the verifier's name."""
-    scored = {column for scorer in scorers.values() for column in scorer.node.requires} - set(task.public)
-    found = {}
-    for name, node in _all_nodes(recipe):
-        if isinstance(node, Verifier) and (both := sorted(scored & set(node.requires))):
-            found[name] = both
-    return found
+    """Columns besides the question that a verifier of the recipe reads, by the verifier's name.
+
+    None where no scorer reads such a column. That it is another one does not matter: columns hold one another's content (the
+    worked solution ends with the answer).
+    """
+    public = set(task.public)
+    if not any(set(scorer.node.requires) - public for scorer in scorers.values()):
+        return {}
+    return {
+        name: read
+        for name, node in _all_nodes(recipe)
+        if isinstance(node, Verifier) and (read := sorted(set(node.requires) - public))
+    }
 
 
 def _all_nodes(recipe: Recipe) -> list[tuple[str, Node]]:

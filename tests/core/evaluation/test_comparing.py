@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pytest
 
 import counterpoint as cp
 from counterpoint.engine import Engine
 from counterpoint.errors import BudgetError, EvaluationError
+from counterpoint.plugin import Completion, Node, Prompt, Run, Verifier, hookimpl
+from counterpoint.testing import make_engine
 
 
 def variant(recipe: Any, name: str, **fields: Any) -> Any:
@@ -57,11 +60,59 @@ def test_the_cost_of_another_recipe_as_budget(engine: Engine, recipe: Any, quest
     comparison = cp.compare([small, large], questions, engine=engine, scorers=["distinct_n"], budget="flops=large", in_flight=1)
     (budget,) = {one.configuration.budget["flops"] for one in comparison.recipes if one.configuration.budget}
     assert budget == pytest.approx(mean, rel=1e-5)
-    assert all(
-        record.cost.flops <= budget for one in comparison.recipes for records in one.groups.values() for record in records
-    )
+    few, many = comparison.recipes
+    assert all(record.cost.flops <= budget for records in few.groups.values() for record in records)
+    assert many.costs.flops == pytest.approx(budget, rel=1e-5), "the yardstick's own answers stand as they are"
     with pytest.raises(BudgetError, match="'huge' is neither a number nor one of the recipes"):
         cp.compare([small, large], questions, engine=engine, budget="flops=huge")
+
+
+class Longer(Verifier):
+    """Prefers the longer of two answers."""
+
+    kind: Literal["longer"] = "longer"
+    compares: ClassVar[bool] = True
+
+    async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[float]:
+        lengths = [len(one.text) for one in completions]
+        return [sum((one > other) + (one == other) / 2 for other in lengths) / len(lengths) for one in lengths]
+
+
+class Plugin:
+    @staticmethod
+    @hookimpl
+    def counterpoint_nodes() -> list[type[Node]]:
+        return [Longer]
+
+
+def test_a_scorer_that_sees_answers_side_by_side(recipe: Any, questions: Any, tmp_path: Path) -> None:
+    both = [variant(recipe, "short", end_bias=3), variant(recipe, "long", end_bias=-50)]
+    with make_engine([Plugin()]) as engine:
+        options: dict[str, Any] = {"engine": engine, "out": tmp_path, "scorers": ["numeric_match", "longer"]}
+        comparison = cp.compare(both, questions, **options)
+        short, long = (one.figures["longer"].estimate.value for one in comparison.recipes)
+        assert short + long == pytest.approx(1.0)
+        assert long > short
+        (pair,) = [pair for pair in comparison.pairs if pair.scorer == "longer"]
+        assert (pair.wins, pair.losses, pair.better) == (0, 12, "long")
+        folders = sorted(folder for folder in tmp_path.iterdir())
+        assert not any("longer" in (folder / "examples.jsonl").read_text() for folder in folders), "it hangs on the company"
+        stored = cp.compare(folders, questions, engine=engine, scorers=["longer"])
+        assert {pair.scorer for pair in stored.pairs} == {"numeric_match", "longer"}
+        with pytest.raises(EvaluationError, match="no data set was given for the scorer longer"):
+            cp.compare(folders, engine=engine, scorers=["longer"])
+        with pytest.raises(EvaluationError, match="is not the data set that the recipes have answered"):
+            cp.compare(folders, questions[:5], engine=engine, scorers=["longer"])
+
+
+def test_names_of_finished_evaluations(engine: Engine, recipe: Any, questions: Any) -> None:
+    done = [
+        cp.evaluate(variant(recipe, "fake", seed=seed), questions, engine=engine, scorers=["distinct_n"]) for seed in (1, 2)
+    ]
+    comparison = cp.compare(done, engine=engine, names=["one", "two"], baseline="one")
+    assert [one.name for one in comparison.recipes] == ["one", "two"]
+    (pair,) = comparison.pairs
+    assert (pair.a, pair.b) == ("two", "one")
 
 
 def test_a_budget_that_nothing_can_meet(engine: Engine, recipe: Any, questions: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from counterpoint.errors import EvaluationError
 from counterpoint.evaluation.dataset import load_dataset
-from counterpoint.evaluation.driver import words_of
+from counterpoint.evaluation.job import words_of
 from counterpoint.recipe import load_recipe
 from counterpoint.registry import Registry
 from counterpoint.tasks import Words
@@ -117,6 +117,7 @@ def test_whose_words_win(registry: Registry, lines: Lines) -> None:
     ("template", "says"),
     [
         ("{{ colour }}", "names what the example lacks: 'colour' is undefined"),
+        ("{{ question + 1 }}", "cannot be filled"),
         ("{{ question", "is no Jinja text"),
         (" ", "is empty"),
     ],

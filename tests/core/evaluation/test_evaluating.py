@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -40,7 +41,7 @@ class Plugin:
     @staticmethod
     @hookimpl
     def counterpoint_nodes() -> list[type[Node]]:
-        return [Vowels]
+        return [Vowels, Answerless, Picky]
 
 
 @pytest.fixture
@@ -108,7 +109,8 @@ def test_what_fails_is_recorded_and_counted(engine: Engine, recipe: Any, questio
     result = evaluate(recipe, questions, engine=engine, scorers=[scorer], out=tmp_path / "e")
     (failed,) = [record for record in result.records if record.failed]
     assert (failed.id, failed.scores["vowels"].value) == ("2", None)
-    assert failed.error == "scorer 'vowels': ValueError: this one is beyond me"
+    assert failed.problem == "scorer 'vowels': ValueError: this one is beyond me"
+    assert not failed.error, "the recipe has done its part"
     assert failed.text, "its answer is kept"
     assert result.figures["vowels"].estimate.n == 11
     assert result.summary()["failed"] == 1
@@ -224,6 +226,10 @@ def test_scored_later_and_anew(engine: Engine, recipe: Any, questions: Any, tmp_
         ({"samples": 0}, "have to be 1 or more", "samples=4"),
         ({"shard": (3, 2)}, "there is no such part", "2/4"),
         ({"shard": (13, 13)}, "this part holds no example", "fewer shards"),
+        ({"scorers": ["{kind: preference, judge: m}"]}, "compares the answers of several recipes", "counterpoint compare"),
+        ({"budget": "seconds=5", "samples": 2}, "holds for one answer at a time", "samples=1"),
+        ({"budget": "seconds=5", "in_flight": 2}, "holds for one example in flight, not 2", "leave in_flight out"),
+        ({"budget": "flops=1"}, "no recipe can answer anything within the budget flops=1", "raise it"),
         ({"budget": "flops=lots"}, "unable to parse", "flops=1e12"),
     ],
 )
@@ -256,13 +262,113 @@ def test_a_scorer_that_abstains_from_all(engine: Engine, recipe: Any, questions:
 
 def test_a_verifier_that_reads_what_a_scorer_reads_is_told(engine: Engine, recipe: Any, questions: Any) -> None:
     from counterpoint.evaluation.dataset import load_dataset
-    from counterpoint.evaluation.driver import configuration_of
     from counterpoint.evaluation.evaluating import EvaluationOptions, make_job
+    from counterpoint.evaluation.job import configuration_of
 
     cheating = {**recipe, "nodes": {**recipe["nodes"], "check": {"kind": "numeric_match"}, "polite": {"kind": "vowels"}}}
     data = load_dataset(questions, registry=engine.registry)
     job = make_job(engine, cheating, data, EvaluationOptions(scorers=["numeric_match", "vowels"]))
-    assert configuration_of(job, 1).reads_references == {"check": ["answer"]}, "the question itself may be read"
+    assert configuration_of(job).reads_references == {"check": ["answer"]}, "the question itself may be read"
+    copied = {**recipe, "nodes": {**recipe["nodes"], "check": {"kind": "rouge_l"}}}
+    job = make_job(engine, copied, data, EvaluationOptions(scorers=["numeric_match"]))
+    assert configuration_of(job).reads_references == {"check": ["references"]}, "the worked solution holds the answer"
+    job = make_job(engine, cheating, data, EvaluationOptions(scorers=["vowels"]))
+    assert configuration_of(job).reads_references == {}, "nothing is scored by what it reads"
+
+
+class Answerless(Vowels):
+    """A verifier whose class says that it reads no answers."""
+
+    kind: Literal["answerless"] = "answerless"  # type: ignore[assignment]
+    reads_answers: ClassVar[bool] = False
+
+    async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[float]:
+        assert [one.text for one in completions] == [""]
+        return [float(len(str(prompt.fields["question"])))]
+
+
+def test_no_answers_are_made_where_none_is_read(engine: Engine, recipe: Any, questions: Any) -> None:
+    result = evaluate(recipe, questions, engine=engine, scorers=["answerless"])
+    assert result.figures["answerless"].estimate.value > 10
+    assert {record.cost.tokens for record in result.records} == {0}
+    assert not engine.hosts(), "no model was loaded"
+
+
+def test_loading_is_part_of_no_seconds(engine: Engine, recipe: Any, questions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from counterpoint.testing import fake
+
+    load = fake.FakeModel.load
+    monkeypatch.setattr(fake.FakeModel, "load", lambda self, resources: (time.sleep(1.0), load(self, resources))[1])
+    result = evaluate(recipe, questions, engine=engine, scorers=["vowels"], in_flight=1, samples=3, limit=2)
+    assert max(record.cost.seconds or 0.0 for record in result.records) < 0.9
+    other = {**recipe, "nodes": {"m": {**recipe["nodes"]["m"], "seed": 5}}}
+    result = evaluate(other, questions, engine=engine, scorers=["vowels"], budget="seconds=0.9", limit=2)
+    assert {record.finish_reason for record in result.records} <= {"stop", "length"}
+
+
+def test_every_sample_has_the_same_budget(engine: Engine, recipe: Any, questions: Any) -> None:
+    whole = evaluate(recipe, questions, engine=engine, scorers=[], limit=1).records[0].cost
+    budget = whole.prefill_flops + 0.4 * (whole.flops - whole.prefill_flops)
+    result = evaluate(recipe, questions, engine=engine, scorers=[], limit=1, samples=4, budget=f"flops={budget}")
+    assert len({record.cost.tokens for record in result.records}) == 1, "greedy samples are cut alike"
+    assert {record.finish_reason for record in result.records} == {"budget"}
+
+
+def test_a_scorers_failure_is_that_of_one_answer(engine: Engine, recipe: Any, questions: Any) -> None:
+    picky = {"kind": "picky"}
+    result = evaluate(recipe, questions, engine=engine, scorers=[picky, "vowels"], samples=3, sampling=SAMPLED, limit=4)
+    failed = [record for record in result.records if record.scores["picky"].error]
+    assert 0 < len(failed) < len(result.records)
+    assert all(("a" in record.text) == bool(record.scores["picky"].error) for record in result.records)
+    figure = result.figures["picky"]
+    assert figure.estimate.value == 1, "a scorer's failure does not make an answer wrong"
+    assert (figure.failed, figure.answers) == (len(failed), len(result.records) - len(failed))
+    assert all(record.scores["vowels"].value is not None for record in failed)
+
+
+class Picky(Verifier):
+    """Fails on answers with an a, and passes all others."""
+
+    kind: Literal["picky"] = "picky"
+    verdicts: ClassVar[bool] = True
+
+    async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[float]:
+        if any("a" in one.text for one in completions):
+            raise ValueError("I dislike that letter")
+        return [1.0] * len(completions)
+
+
+def test_a_torn_example_is_not_complete(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    evaluate(recipe, questions, engine=engine, scorers=["vowels"], samples=3, out=tmp_path / "e")
+    file = tmp_path / "e" / "examples.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    assert not load_evaluation(tmp_path / "e", registry=engine.registry).complete
+    whole = evaluate(recipe, questions, engine=engine, scorers=["vowels"], samples=3, out=tmp_path / "e")
+    assert whole.complete
+    assert len(file.read_text().splitlines()) == 36
+
+
+def test_answers_are_scored_against_their_own_data(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    evaluate(recipe, questions, engine=engine, scorers=[], out=tmp_path / "e", limit=3)
+    before = (tmp_path / "e" / "examples.jsonl").read_bytes()
+    other = [{**row, "question": row["question"] + " or so"} for row in questions[:3]]
+    with pytest.raises(EvaluationError, match="is not the data set that"):
+        score_again(tmp_path / "e", other, engine=engine, scorers=["vowels"])
+    assert (tmp_path / "e" / "examples.jsonl").read_bytes() == before
+    assert score_again(tmp_path / "e", questions, engine=engine, scorers=["vowels"]).complete, "the first three of them"
+
+
+def test_stop_strings_are_part_of_what_is_evaluated(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    from counterpoint.tasks import Words
+
+    evaluate(recipe, questions, engine=engine, scorers=[], out=tmp_path / "e")
+    with pytest.raises(EvaluationError, match="differs in stop"):
+        evaluate(recipe, questions, engine=engine, scorers=[], out=tmp_path / "e", words=Words(stop=("a",)))
+
+
+def test_values_that_are_no_plain_data(engine: Engine, recipe: Any, questions: Any) -> None:
+    with pytest.raises(EvaluationError, match="example 2: holds a value that is no plain data"):
+        evaluate(recipe, [questions[0], {**questions[1], "n": object()}], engine=engine)
 
 
 def test_a_frame(engine: Engine, recipe: Any, questions: Any) -> None:

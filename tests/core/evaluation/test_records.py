@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,39 @@ def test_compressed_answers_are_read(tmp_path: Path) -> None:
         folder.append(Record(id="d"))
         assert list(folder.records()) == [*RECORDS, Record(id="d")]
     assert not (path / "examples.jsonl.gz").exists()
+
+
+def test_packed_and_plain_answers_are_put_together(tmp_path: Path) -> None:
+    path = tmp_path / "e"
+    with EvaluationFolder(path).writing(configuration()) as folder:
+        folder.append(*RECORDS)
+    EvaluationFolder(path).pack()
+    (path / "examples.jsonl").write_text(RECORDS[0].model_dump_json(exclude_defaults=True) + "\n")
+    with EvaluationFolder(path).writing(configuration()) as folder:
+        assert list(folder.records()) == RECORDS
+
+
+def test_what_a_killed_process_left_beside_is_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / ".config.json.123").write_text("{")
+    with EvaluationFolder(tmp_path).writing(configuration()):
+        pass
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with EvaluationFolder(tmp_path).writing(configuration()) as folder:
+        folder.append(RECORDS[0])
+        write, calls = os.write, []
+
+        def full(file: int, content: bytes) -> int:
+            calls.append(content)
+            if len(calls) == 1:
+                return write(file, content[:10])
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(EvaluationError, match="No space left"):
+            folder.append(RECORDS[1])
+        monkeypatch.undo()
+        assert list(folder.records()) == RECORDS[:1]
+        folder.append(RECORDS[2])
+        assert list(folder.records()) == [RECORDS[0], RECORDS[2]]
