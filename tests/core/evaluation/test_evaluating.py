@@ -41,7 +41,7 @@ class Plugin:
     @staticmethod
     @hookimpl
     def counterpoint_nodes() -> list[type[Node]]:
-        return [Vowels, Answerless, Picky]
+        return [Vowels, Answerless, Picky, Even]
 
 
 @pytest.fixture
@@ -336,6 +336,33 @@ class Picky(Verifier):
         if any("a" in one.text for one in completions):
             raise ValueError("I dislike that letter")
         return [1.0] * len(completions)
+
+
+def test_budget_reallocation(engine: Engine, recipe: Any, questions: Any) -> None:
+    result = evaluate(recipe, questions, engine=engine, scorers=["even", "vowels"], samples=4, sampling=SAMPLED, limit=6)
+    passes = dict(result.passes["even"])
+    assert result.pass_at("even", 1e30) == pytest.approx(passes[4].value)
+    assert result.pass_at("even", 1) == 0, "not one sample fits"
+    ranked = result.rank_scores("even", "even", ks=(1, 2, 4, 8))
+    assert list(ranked) == [1, 2, 4], "for eight there are not enough"
+    assert ranked[1] == pytest.approx(passes[1].value)
+    assert ranked[4] == pytest.approx(passes[4].value), "who ranks by the verdict finds what passes"
+    assert result.rank_scores("even", "vowels")[4] <= ranked[4]
+    with pytest.raises(EvaluationError, match="has no scorer 'odd'") as error:
+        result.pass_at("odd", 1)
+    assert "even, vowels" in error.value.hint
+    with pytest.raises(EvaluationError, match="has no wall time of its own"):
+        result.pass_at("even", 1, "seconds")
+
+
+class Even(Verifier):
+    """Passes answers of an even length."""
+
+    kind: Literal["even"] = "even"
+    verdicts: ClassVar[bool] = True
+
+    async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[float]:
+        return [float(len(one.text) % 2 == 0) for one in completions]
 
 
 def test_a_torn_example_is_not_complete(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
