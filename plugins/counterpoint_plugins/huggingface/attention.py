@@ -21,6 +21,8 @@ NAME = "counterpoint_slots"
 SHORT = 32
 """Rows with at most this many new tokens attend together, padded to the longest of them; longer ones by themselves."""
 _BLOCK = 256
+_ROWS_WORTH_A_CALL = 8
+_WORTH_SPLITTING = 0.75  # of the padded work: below it, copying the keys of a part costs less than padding them
 
 
 @dataclass
@@ -163,11 +165,29 @@ class SlotCache:
             positions.extend(range(first, first + count))
             places.extend(range(slot * self._capacity + first, slot * self._capacity + first + count))
         short = [index for index, (_, count) in enumerate(rows) if count <= SHORT]
-        members = [short] if short else []
+        members = self._alike(short, rows)
         members += [[index] for index, (_, count) in enumerate(rows) if count > SHORT]
         groups = [self._group([rows[i] for i in some], [starts[i] for i in some], device) for some in members]
         place = torch.tensor(places, device=device)
         return SlotPass(self, place, groups, kernel), torch.tensor([positions], device=device)
+
+    def _alike(self, short: list[int], rows: Sequence[tuple[int, int]]) -> list[list[int]]:
+        """Rows with few new tokens, split where padding all to the longest would cost more than separate kernel calls.
+
+        Many rows of one pass differ much in length (a long prompt beside short ones), and a kernel's work is rows times the
+        longest of them.
+        """
+        if not short:
+            return []
+        held = {index: self.lengths[rows[index][0]] + rows[index][1] for index in short}
+        groups: list[list[int]] = []
+        for index in sorted(short, key=lambda index: -held[index]):
+            longest = held[groups[-1][0]] if groups else 0
+            if not groups or (len(groups[-1]) >= _ROWS_WORTH_A_CALL and held[index] < _WORTH_SPLITTING * longest):
+                groups.append([])
+            groups[-1].append(index)
+        padded = sum(held[group[0]] * len(group) for group in groups)
+        return groups if padded < _WORTH_SPLITTING * len(short) * max(held.values()) else [short]
 
     def _group(self, rows: Sequence[tuple[int, int]], starts: Sequence[int], device: torch.device) -> _Group:
         queries = max(count for _, count in rows)
