@@ -18,15 +18,17 @@ in FLOPs and in seconds of one large answer.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from common import LARGE, RESULTS, SMALL, machine
+from common import RESULTS, machine
 
 import counterpoint as cp
+from counterpoint.cli.backend import with_backend
 from counterpoint.cli.console import Cli
 from counterpoint.cli.evaluating import Counting
 from counterpoint.evaluation.comparing import comparison_of
@@ -44,29 +46,25 @@ TIMED = (1, 4, 16)
 TIMED_PROBLEMS = 20
 
 
-def recipe(kind: str, source: str, **sampling: Any) -> dict[str, Any]:
-    node = {"kind": kind, "source": source, **({"context": 16384} if kind == "llama_cpp" else {})}
-    return {"nodes": {"model": node}, "output": "model", "sampling": {"max_tokens": TOKENS, **sampling}}
+GREEDY = cp.Sampling(temperature=0.0, max_tokens=TOKENS)
+SAMPLED = cp.Sampling(temperature=0.8, max_tokens=TOKENS)
 
 
-GREEDY = {"large": recipe("llama_cpp", LARGE), "small": recipe("llama_cpp", SMALL)}
-SAMPLED = recipe("huggingface", SMALL, temperature=0.8)
-TIMES = recipe("llama_cpp", SMALL, temperature=0.8)
-
-
-def evaluate(name: str, what: dict[str, Any], **options: Any) -> EvaluationResult:
+def evaluate(name: str, recipe: str, backend: str, **options: Any) -> EvaluationResult:
     """One evaluation, kept compressed; what is there is not made again."""
     folder = EvaluationFolder(FOLDER / name)
     packed = FOLDER / name / "examples.jsonl.gz"
     if packed.exists() and (found := cp.load_evaluation(folder.path)).complete:
         return found
     with cp.Engine() as engine, Counting(Cli(engine.registry), name) as counting:
+        what = with_backend(engine.recipe(recipe), backend, engine.registry)
         result = cp.evaluate(what, "humaneval.jsonl", engine=engine, out=folder.path, name=name, progress=counting, **options)
     folder.pack()
     return result
 
 
 def gap(name: str, result: EvaluationResult) -> dict[str, Any]:
+    """pass@1 of greedy answers beside what is published, and what they cost."""
     estimate = result.figures["unit_tests"].estimate
     cut = sum(record.finish_reason == "length" for record in result.records)
     return {
@@ -98,13 +96,14 @@ def affordable(times: dict[str, Any], budget: float) -> float:
     points = [(float(name.split()[0]), value) for name, value in times.items() if name.endswith("small")]
     if budget < points[0][1]:
         return 0.0
-    for (k, at), (more, after) in zip(points, points[1:], strict=False):
+    for (k, at), (more, after) in itertools.pairwise(points):
         if budget < after:
             return k + (more - k) * (budget - at) / (after - at)
     return points[-1][0]
 
 
 def summarize(results: dict[str, EvaluationResult], times: dict[int, EvaluationResult]) -> dict[str, Any]:
+    """The figures of the docs."""
     large, small, sampled = results["large"], results["small"], results["small-16"]
     (measure,) = sampled.measures
     tried = attempts(by_example(sampled.records), measure)
@@ -139,30 +138,44 @@ def summarize(results: dict[str, EvaluationResult], times: dict[int, EvaluationR
 
 
 def mean_cost(tried: dict[str, Attempts], k: int) -> float:
+    """FLOPs of k answers to a problem, on average."""
     return sum(one.cost(k) for one in tried.values()) / len(tried)
 
 
 def at(k: int, tried: dict[str, Attempts]) -> dict[str, Any]:
+    """What k small answers reach."""
     return {"k": k, "pass@k of the small one": round(100 * mean_pass_at_k(list(tried.values()), k), 2) if k else 0.0}
 
 
 def main() -> None:
+    """Evaluates what is missing, and writes figures and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--report", action="store_true", help="only read what is there")
     parser.add_argument("--only", help="make this evaluation alone")
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    work = {
-        "large": (GREEDY["large"], {"in_flight": 1}),
-        "small": (GREEDY["small"], {"in_flight": 1}),
-        "small-16": (SAMPLED, {"samples": 16, "in_flight": 8}),
-        **{f"timed-{k}": (TIMES, {"samples": k, "in_flight": 1, "limit": TIMED_PROBLEMS, "scorers": []}) for k in TIMED},
+    timed = {"backend": "llama_cpp", "in_flight": 1}
+    work: dict[str, dict[str, Any]] = {
+        "large": {"recipe": "sample", "sampling": GREEDY, **timed},
+        "small": {"recipe": "small", "sampling": GREEDY, **timed},
+        "small-16": {"recipe": "small", "sampling": SAMPLED, "backend": "huggingface", "samples": 16, "in_flight": 16},
+        **{
+            f"timed-{k}": {
+                "recipe": "small",
+                "sampling": SAMPLED,
+                "samples": k,
+                "limit": TIMED_PROBLEMS,
+                "scorers": [],
+                **timed,
+            }
+            for k in TIMED
+        },
     }
     results = {}
-    for name, (what, options) in work.items():
+    for name, options in work.items():
         if arguments.only in (None, name):
             began = time.perf_counter()
-            results[name] = cp.load_evaluation(FOLDER / name) if arguments.report else evaluate(name, what, **options)
+            results[name] = cp.load_evaluation(FOLDER / name) if arguments.report else evaluate(name, **options)
             print(f"{name}: {results[name].examples} examples, {time.perf_counter() - began:.0f} s", file=sys.stderr)
     if arguments.only is not None:
         return

@@ -1,4 +1,4 @@
-"""Runs every benchmark in turn (about three hours on two cores; each goes on where it was stopped).
+"""Runs every benchmark in turn (about five hours on two cores; each goes on where it was stopped).
 
 python benchmarks/run.py [NAME …]
 """
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALL = ("startup", "speculative", "batching", "exactness", "backends")
+ALL = ("startup", "speculative", "batching", "exactness", "backends", "evaluation", "humaneval")
 
 
 def main() -> None:
