@@ -6,6 +6,7 @@ it to fetch. Records hold no words of the data set, and neither does a report un
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,9 @@ def write_report(
     text = render_report(comparison, title=title, questions=questions, limits=limits)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
     except OSError as error:
         raise EvaluationError(f"{path}: cannot be written: {error.strerror}", hint="name another file") from None
 
