@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +17,8 @@ from counterpoint import paths
 from counterpoint.errors import CounterpointError
 from counterpoint.sandbox import choose
 from counterpoint.testing import assert_verifier_laws, make_engine
-from counterpoint_plugins.unit_tests import UnitTests, preamble, program
+from counterpoint_plugins.unit_tests import UnitTests
+from counterpoint_plugins.unit_tests.extraction import preamble, program
 
 try:
     choose()
@@ -38,6 +40,14 @@ def test_the_preamble_is_what_stands_before_the_function() -> None:
     assert preamble(HEAD, "are") == ""
     assert preamble("import functools\n\n@functools.cache\n@other\ndef f(x):\n", "f") == "import functools\n\n"
     assert preamble("x = 'def f(x):'\nasync def f(x):\n", "f") == "x = 'def f(x):'\n"
+    assert (
+        preamble("import functools\n\n@functools.lru_cache(\n    maxsize=None,\n)\n@other\ndef f(x):\n", "f")
+        == "import functools\n\n"
+    )
+    assert (
+        preamble('def g(x):\n    """So:\ndef f(x)\n    """\n\ndef f(x):\n', "f")
+        == 'def g(x):\n    """So:\ndef f(x)\n    """\n\n'
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,15 +89,71 @@ def test_the_rest_of_the_prompts_function(answer: str, body: str) -> None:
     assert program(answer, HEAD, "area") == HEAD + body
 
 
-def test_future_imports_stay_in_front() -> None:
-    made = program(f"from __future__ import annotations\nimport re\n{RIGHT}", HEAD, "area")
-    assert made.startswith("from __future__ import annotations\nimport math\n")
+@pytest.mark.parametrize("names", ["annotations", "(\n    annotations,\n)", "\\\n    annotations"])
+def test_future_imports_stay_in_front(names: str) -> None:
+    made = program(f"from __future__ import {names}\nimport re\n{RIGHT}", HEAD, "area")
+    assert made.startswith(f"from __future__ import {names}\nimport math\n")
     assert made.count("__future__") == 1
 
 
 def test_hostile_answers_take_no_long_time() -> None:
-    for answer in ("```\n" * 20_000, "`" * 200_000, "@a\n" * 50_000, "def area" * 20_000, " " * 200_000, "(" * 200_000):
+    for answer in (
+        "```\n" * 20_000,
+        "`" * 200_000 + "\n" + "`\n" * 50_000,
+        "@a\n" * 50_000,
+        "def area" * 20_000,
+        " " * 200_000,
+        "(" * 200_000,
+        "<|a|>" * 50_000,
+        "</think>" * 50_000,
+        f"{RIGHT}x = 1\n{'from __future__ import (' * 9000}",
+        f"{RIGHT}{'from __future__ import (a' * 9000}",
+        f"{RIGHT}from __future__ import \\\n" * 9000 + "(",
+        f"```\n{'import a, b(' * 20_000}\n```\n```\n{'from a import (b, ' * 9000}\n```\n```\n{RIGHT}```\n",
+        f"```\n{RIGHT}```\n" * 9000,
+        f"a\n{'    ```' * 9000}\n{RIGHT}" * 9,
+    ):
+        started = time.process_time()
         program(answer, HEAD, "area")
+        assert time.process_time() - started < 2
+
+
+WRONG = "def area(r):\n    return r\n"
+NESTED = RIGHT.replace("\n", '\n    """Area.\n\n    ```python\n    area(1)\n    ```\n    """\n', 1)
+HONEST = {
+    "a fence in a docstring": f"```python\n{NESTED}```\nDone.",
+    "a fence in a docstring, unfenced": NESTED,
+    "a fence in a string of a body": '    s = """\n    ```\n    x\n    ```\n    """\n    return math.pi * r * r\n',
+    "a longer closing fence": f"```python\n{RIGHT}````\nDone.",
+    "a fence in a sentence": f"```python``` it is.\n\n```python\n{RIGHT}```\n",
+    "a fence in a list": "1. So:\n\n    ```python\n    def area(r):\n        return math.pi * r * r\n    ```\n",
+    "thoughts": f"<think>\nLet me see.\n```python\n{WRONG}```\nNo.\n</think>\n\n{RIGHT}",
+    "the prompt, then the answer": f"The task:\n```python\n{HEAD}```\n```python\n{RIGHT}```\n",
+    "the answer, then the prompt": f"```python\n{RIGHT}```\nIt completes\n```python\n{HEAD}    pass\n```\n",
+    "a stub": f"```python\n{RIGHT}```\nin place of\n```python\ndef area(r):\n    ...\n```\n",
+    "a draft, then the answer": f"```python\n{WRONG}```\nThat forgets pi.\n```python\n{RIGHT}```\n",
+    "the answer, then something cut short": f"```python\n{RIGHT}```\nOr:\n```python\ndef area(r):\n    return r",
+    "the answer, then a use of it": f"```python\n{RIGHT}```\n```python\narea = area(1)\nprint(area)\n```\n",
+    "imports apart": "```python\nfrom math import (\n    pi,\n)\nimport operator as o, re  # for mul\n```\n"
+    "```python\ndef area(r):\n    return o.mul(pi, r * r)\n```\n",
+    "imports that a draft needed": f"```python\nimport nothing_of_this_name\n{WRONG}```\nNo:\n```python\n{RIGHT}```\n",
+    "an annotated name": "```python\nfrom typing import Callable\narea: Callable = lambda r: math.pi * r * r\n```\n",
+    "prose before and after code": f"Here is the code:\n\nTWO = 2\n\n{RIGHT.replace('r * r', 'r ** TWO')}\nThis function uses pi.\nDone.",
+    "prose before a name": "Here:\narea = lambda r: math.pi * r * r\n",
+    "prose after a body": "    return math.pi * r * r\n\nThis function uses pi.\n",
+    "cut short after the function": f"```python\n{RIGHT}\nprint(area(1), ",
+    "a mark of byte order": f"\ufeff{RIGHT}",
+    "a special token": f"{RIGHT}<|im_end|>\n",
+    "line ends of Windows": f"So:\r\n```python\r\n{RIGHT}```\r\n".replace("\n", "\r\n").replace("\r\r", "\r"),
+    "a future import over several lines": f"```python\nfrom __future__ import (\n    annotations,\n)\n{RIGHT}```\n",
+}
+
+
+@isolated
+@pytest.mark.parametrize("answer", HONEST.values(), ids=HONEST.keys())
+def test_honest_answers_pass(answer: str) -> None:
+    verdict = UnitTests()._judge(FIELDS, answer)
+    assert verdict.passed, verdict.detail
 
 
 def recipe(**fields: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -109,7 +110,7 @@ class Bubblewrap(Isolation):
             arguments += ["--dev-bind", device, device]
         arguments += ["--perms", "1777", "--size", str(limits.tmp_mb * 2**20), "--tmpfs", "/tmp", "--remount-ro", "/"]
         inherited = {name: fd for name, fd in fds.items() if name != "info"}
-        config = self._config(role, inherited, limits)
+        config = self._config(role, inherited, limits) | {"devices": DEVICES}
         return [*arguments, "--chdir", "/tmp", "--", *self._start(made.python, str(Path(MOUNTED).parent), config)]
 
 
@@ -183,7 +184,7 @@ def _try(isolation: Isolation) -> str:
             with Spawned(isolation, "probe", {"out": sending}, json.dumps(job).encode(), limits) as probe:
                 os.close(sending)
                 sending = -1
-                answer = drain([probe], receiving, limits.wall_seconds)
+                answer, _ = drain([probe], receiving, time.monotonic() + limits.wall_seconds)
             if probe.problem:
                 return probe.problem
             found = json.loads(answer or b'["it gave no answer"]')

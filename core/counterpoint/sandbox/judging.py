@@ -17,6 +17,8 @@ from counterpoint.sandbox.isolation import Isolation, IsolationKind, choose
 from counterpoint.sandbox.limits import Limits
 from counterpoint.sandbox.spawning import Spawned, drain
 
+Kind = Literal["passed", "failed", "timeout", "error"]
+
 _at_once = threading.BoundedSemaphore(os.cpu_count() or 1)
 """How many judgments run at once. Their wall time counts from when they begin, not from when they were asked for."""
 
@@ -25,8 +27,8 @@ _at_once = threading.BoundedSemaphore(os.cpu_count() or 1)
 class Verdict:
     """What became of a program."""
 
-    kind: Literal["passed", "failed", "timeout", "error"]
-    """``error``: the checks themselves do not load, which says nothing about the program."""
+    kind: Kind
+    """``error``: the checks are at fault (they do not load, say), which says nothing about the program."""
     detail: str
     """Such as "AssertionError in check, line 12: assert candidate([1]) == 2"; empty for a program that passed."""
     seconds: float
@@ -77,6 +79,16 @@ def run_checks(
 
 def _judge(isolation: Isolation, program: bytes, tests: bytes, limits: Limits) -> Verdict:
     started = time.monotonic()
+    try:
+        kind, detail = _outcome(isolation, program, tests, limits, started + limits.wall_seconds)
+    except OSError as error:
+        raise RunError(
+            f"the sandbox cannot be started: {error}", hint="is the machine out of memory, processes or files?"
+        ) from error
+    return Verdict(kind, _printable(detail), time.monotonic() - started)
+
+
+def _outcome(isolation: Isolation, program: bytes, tests: bytes, limits: Limits, deadline: float) -> tuple[Kind, str]:
     with contextlib.ExitStack() as stack:
         open_fds: set[int] = set()
 
@@ -94,31 +106,28 @@ def _judge(isolation: Isolation, program: bytes, tests: bytes, limits: Limits) -
         asked, asking = pipe()
         answered, answering = pipe()
         verdict, deciding = pipe()
-        try:
-            candidate = stack.enter_context(Spawned(isolation, "candidate", {"in": asked, "out": answering}, program, limits))
-            close(asked, answering)
-            fds = {"in": answered, "out": asking, "verdict": deciding}
-            checker = stack.enter_context(Spawned(isolation, "checker", fds, tests, limits))
-            close(answered, asking, deciding)
-        except OSError as error:
-            raise RunError(
-                f"the sandbox cannot be started: {error}", hint="is the machine out of memory or processes?"
-            ) from error
-        said = drain([candidate, checker], verdict, limits.wall_seconds)
+        candidate = stack.enter_context(Spawned(isolation, "candidate", {"in": asked, "out": answering}, program, limits))
+        close(asked, answering)
+        fds = {"in": answered, "out": asking, "verdict": deciding}
+        checker = stack.enter_context(Spawned(isolation, "checker", fds, tests, limits))
+        close(answered, asking, deciding)
+        said, ended = drain([candidate, checker], verdict, deadline)
         for process in (candidate, checker):
             if process.problem:
                 raise RunError(f"the sandbox could not be set up: {process.problem}", hint="is the machine out of memory?")
-        kind, detail = _read(said, candidate, limits)
-    return Verdict(kind, _printable(detail), time.monotonic() - started)
+        return _read(said, ended, candidate, limits)
 
 
-def _read(
-    said: bytes | None, candidate: Spawned, limits: Limits
-) -> tuple[Literal["passed", "failed", "timeout", "error"], str]:
-    if said is None:
+def _read(said: bytes, ended: bool, candidate: Spawned, limits: Limits) -> tuple[Kind, str]:
+    loaded, _, verdict = said.partition(b"\n")  # the program begins after the checks are loaded
+    if not ended:
+        if not loaded:
+            return "error", f"the checks were not loaded after {limits.wall_seconds:g} s"
         return "timeout", f"timed out after {limits.wall_seconds:g} s"
+    if not loaded:
+        return "error", "the checks ended while they were loaded: out of memory or CPU time?"
     try:
-        given = json.loads(said)
+        given = json.loads(verdict)
         kind, detail = given["kind"], str(given["detail"])
     except (ValueError, KeyError, TypeError):
         # What the program sent can have used up the checker's memory or time; it is not the tests' fault.

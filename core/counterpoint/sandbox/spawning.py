@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import selectors
-import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from counterpoint.sandbox.isolation import Isolation
@@ -44,49 +45,48 @@ class Spawned:
         limits: what it may use.
 
     Raises:
-        OSError: the program that makes the sandbox cannot be started.
+        OSError: the program that makes the sandbox cannot be started, or there are no file descriptors left.
     """
 
     def __init__(self, isolation: Isolation, role: str, fds: dict[str, int], feed: bytes, limits: Limits) -> None:
         self.problem = ""
         """Why the sandbox could not be set up; known when ``drain`` returns."""
         self.feed = memoryview(feed)
-        self.said: dict[int, bytearray] = {}
         self._isolation = isolation
-        self._folder = "" if isolation.separate else tempfile.mkdtemp(prefix="counterpoint-")
         self._init = -1
-        child_ends = dict(fds)
-        self.ready, child_ends["ready"] = os.pipe()
-        self.info, child_ends["info"] = os.pipe()
-        try:
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ending:
+            folder = None
+            if not isolation.separate:
+                folder = ending.enter_context(tempfile.TemporaryDirectory(prefix="counterpoint-", ignore_cleanup_errors=True))
+            child_ends = dict(fds)
+            self.ready, child_ends["ready"] = _pipe(ending, theirs)
+            self.info, child_ends["info"] = _pipe(ending, theirs)
+            self.said = {self.ready: bytearray(), self.info: bytearray()}
             self.process = subprocess.Popen(
                 isolation.command(role, child_ends, limits),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=_ENVIRONMENT | ({"HOME": self._folder, "TMPDIR": self._folder} if self._folder else {}),
-                cwd=self._folder or "/",
+                env=_ENVIRONMENT | ({"HOME": folder, "TMPDIR": folder} if folder else {}),
+                cwd=folder or "/",
                 pass_fds=tuple(child_ends.values()),
                 start_new_session=True,
             )
-        except BaseException:
-            os.close(self.ready)
-            os.close(self.info)
-            self._forget_folder()
-            raise
-        finally:
-            os.close(child_ends["ready"])
-            os.close(child_ends["info"])
-        assert self.process.stdin is not None
-        self.stdin = self.process.stdin.fileno()
-        os.set_blocking(self.stdin, False)
+            ending.callback(self._end)
+            _volunteer_for_the_oom_killer(self.process.pid)
+            assert self.process.stdin is not None
+            self.stdin = self.process.stdin.fileno()
+            os.set_blocking(self.stdin, False)
+            self._ending = ending.pop_all()
 
     def learn_init(self, said: bytes) -> None:
         """Notes the namespace's init, which is the last of its processes to end."""
         if self._init >= 0:
             return
         with contextlib.suppress(ValueError, KeyError, OSError):  # ValueError: it has not said all of it yet
-            self._init = os.pidfd_open(int(json.loads(said)["child-pid"]))
+            pid = int(json.loads(said)["child-pid"])
+            self._init = os.pidfd_open(pid)
+            _volunteer_for_the_oom_killer(pid)  # it may have been made before its parent had volunteered
 
     def learn_ready(self, said: bytes) -> None:
         """Notes whether the sandbox could be set up."""
@@ -104,51 +104,64 @@ class Spawned:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ending.close()
+
+    def _end(self) -> None:
         self.close_stdin()
-        if not self._isolation.separate:
-            with contextlib.suppress(ProcessLookupError):
+        # All of its session. While it is being set up, init is still in there and does not yet die with its parent. Later,
+        # bubblewrap has given it a session of its own, and by then it does. In between, only its PID finds it.
+        if self.process.returncode is None or not self._isolation.separate:
+            with contextlib.suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.kill()  # the namespace's init dies with its parent, and the kernel ends the namespace with its init
-        self.process.wait()
         if self._init >= 0:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._init, selectors.EVENT_READ)
-                selector.select(_DYING)
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+        if self._init >= 0:  # the kernel ends the namespace with its init
+            waiting = select.poll()
+            waiting.register(self._init, select.POLLIN)
+            waiting.poll(_DYING * 1000)
             os.close(self._init)
-        os.close(self.ready)
-        os.close(self.info)
-        self._forget_folder()
-
-    def _forget_folder(self) -> None:
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def drain(processes: Sequence[Spawned], answer: int, seconds: float) -> bytes | None:
-    """Feeds processes and reads from the pipe ``answer`` until it ends; None when that takes longer than ``seconds``.
+def _pipe(*closing: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe, and who closes its ends."""
+    ends = os.pipe()
+    for stack, fd in zip(closing, ends, strict=True):
+        stack.callback(os.close, fd)
+    return ends
+
+
+def _volunteer_for_the_oom_killer(pid: int) -> None:
+    """Has the kernel end this process and its children first when memory is short. From outside: a sandbox sees no /proc."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+
+
+def drain(processes: Sequence[Spawned], answer: int, deadline: float) -> tuple[bytes, bool]:
+    """Feeds processes and reads from the pipe ``answer``: what came, and whether it ended before ``deadline`` (monotonic).
 
     Raises nothing for what the processes do; what they say beyond some length is left unread.
     """
-    deadline = time.monotonic() + seconds
     read = bytearray()
-    with selectors.DefaultSelector() as selector:
+    with selectors.PollSelector() as selector:  # unlike others it needs no file descriptor
         selector.register(answer, selectors.EVENT_READ)
         for each in processes:
-            each.said = {each.ready: bytearray(), each.info: bytearray()}
             selector.register(each.ready, selectors.EVENT_READ, each)
             selector.register(each.info, selectors.EVENT_READ, each)
             selector.register(each.stdin, selectors.EVENT_WRITE, each)
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
-                return None
+                return bytes(read), False
             # The answer last: when it has ended, what the processes had said before is known, too.
             for key, _ in sorted(selector.select(left), key=lambda event: event[0].fd == answer):
                 if key.fd == answer:
                     chunk = os.read(answer, _MOST)
                     read += chunk
                     if not chunk or len(read) > _MOST:
-                        return bytes(read)
+                        return bytes(read), True
                 elif _attend(key.data, key.fd):
                     selector.unregister(key.fd)
                     if key.fd == key.data.stdin:

@@ -66,7 +66,7 @@ def _reports(body: str) -> str:
     return "def f(x):\n    return " + body + "\n"
 
 
-_LIMITED = (("wall_seconds", 0.3),)
+_LIMITED = (("wall_seconds", 0.6),)
 
 ON_THE_MACHINE: tuple[Hostile, ...] = (
     # --- using up the machine -----------------------------------------------------------------------------------------------
@@ -121,6 +121,12 @@ def f(x):
         _reports("attempt(lambda: libc.shmget(0, ctypes.c_size_t(2**30), 0o1600))"),
         "AssertionError: EPERM",
     ),
+    Hostile(
+        "events_of_asynchronous_input",
+        _reports("attempt(lambda: libc.syscall({io_setup}, 1000, ctypes.byref(ctypes.c_ulong())))"),
+        "AssertionError: EPERM",
+    ),
+    Hostile("writes_out_the_machines_memory", _reports("attempt(lambda: libc.syncfs(0))"), "AssertionError: EPERM"),
     Hostile(
         "disk",
         """
@@ -251,6 +257,14 @@ def f(x):
         _reports("attempt(lambda: read('/tmp/' + '../' * 20 + {secret!r}[1:]))"),
         "AssertionError: ENOENT",
         control=True,
+    ),
+    Hostile("watches_what_others_read", _reports("attempt(lambda: libc.inotify_init1(0))"), "AssertionError: EPERM"),
+    Hostile("lists_the_machines_mounts", _reports("attempt(lambda: libc.syscall(458, 0, 0, 0, 0))"), "AssertionError: EPERM"),
+    Hostile(
+        "touches_a_device",
+        "def f(x):\n    for name in ('null', 'zero', 'full', 'random', 'urandom'):\n        open('/dev/' + name, 'rb').read(1)\n"
+        "    open('/dev/null', 'w').write('x')\n    return attempt(lambda: os.utime('/dev/null'))\n",
+        "AssertionError: EROFS",
     ),
     Hostile("changes_its_root", _reports("attempt(lambda: os.chroot('/tmp'))"), "AssertionError: EPERM"),
     Hostile("mounts", _reports("attempt(lambda: libc.mount(b'proc', b'/tmp', b'proc', 0, None))"), "AssertionError: EPERM"),

@@ -24,7 +24,14 @@ HOSTILE = runpy.run_path(str(Path(__file__).with_name("hostile.py")))
 CHECKS, PRELUDE, PROGRAMS = HOSTILE["CHECKS"], HOSTILE["PRELUDE"], HOSTILE["PROGRAMS"]
 REPOSITORY = Path(__file__).parents[3]
 SEPARATE = [isolation for isolation in _KINDS if isolation.separate]
-SECCOMP = {"memory_outside_of_the_limit", "hypervisor_socket"}
+SECCOMP = {
+    "events_of_asynchronous_input",
+    "hypervisor_socket",
+    "lists_the_machines_mounts",
+    "memory_outside_of_the_limit",
+    "watches_what_others_read",
+    "writes_out_the_machines_memory",
+}
 """What only the system call filter prevents."""
 
 # A value that no other session has; it stands in the command line of every process of a sandbox.
@@ -90,6 +97,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             "abstract": abstract,
             "folder": str(folder),
             "home_file": str(home_file),
+            "io_setup": "206" if os.uname().machine == "x86_64" else "0",
             "port": str(server.getsockname()[1]),
             "repository": str(REPOSITORY),
             "secret": str(secret),

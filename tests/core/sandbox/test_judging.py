@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import psutil
 import pytest
@@ -31,6 +34,7 @@ KINDS = [
     )
     for isolation in _KINDS
 ]
+SEPARATE = [param for param in KINDS if param.values[0] != "none"]
 
 pytestmark = pytest.mark.skipif(all(problem(one) for one in _KINDS if one.separate), reason="nothing can be isolated here")
 
@@ -132,19 +136,47 @@ def test_helpers_are_there_for_the_checks() -> None:
         ("x = 1\n", "KeyError: 'check'"),
         ("assert 1 == 2\ndef check(candidate): pass\n", "AssertionError in <module>, line 1: assert 1 == 2"),
         ("f(1)\ndef check(candidate): pass\n", "outside of check()"),
-        ("import os\nos._exit(0)\n", "ended without a verdict"),
+        ("import os\nos._exit(0)\n", "ended while they were loaded"),
+        ("while True: pass\n", "were not loaded after 0.7 s"),
+        ("class E(Exception):\n    def __str__(self): return 1 / 0\nraise E\n", "do not load: E in <module>, line 3: raise E"),
+        (
+            "def check(candidate):\n    try:\n        candidate(object())\n    except TypeError:\n        pass\n",
+            "a value of type object",
+        ),
+        ("def check(candidate):\n    candidate(list(range(10**6)))\n", "too many items"),
+        ("def check(candidate):\n    assert candidate(1) == 3\n    yield\n", "check() returned a generator"),
+        ("async def check(candidate):\n    assert candidate(1) == 3\n", "check() returned a coroutine"),
     ],
 )
 def test_broken_checks_are_not_the_programs_fault(checks: str, says: str) -> None:
-    verdict = judge(RIGHT, checks)
+    verdict = judge(RIGHT, checks, limits=Limits(wall_seconds=0.7 if "while" in checks else 10))
     assert says in verdict.detail
-    assert not verdict.passed
-    assert verdict.kind == ("failed" if "_exit" in checks else "error")
+    assert verdict.kind == "error"
 
 
-def test_an_argument_that_is_not_plain_data() -> None:
-    verdict = judge("def f(x):\n    return x\n", "def check(candidate):\n    candidate(object())\n")
-    assert "the checks pass an argument that is not plain data: a value of type object" in verdict.detail
+def test_a_program_cannot_make_the_checks_look_broken() -> None:
+    """What it returns may become an argument, which is then too large: that is not the checks' fault."""
+    verdict = judge(
+        "def f(x):\n    return 'x' * 8_388_500\n", "def check(candidate):\n    candidate(candidate(1) + 'x' * 200)\n"
+    )
+    assert (verdict.kind, "too large" in verdict.detail) == ("failed", True)
+
+
+def test_a_failure_that_cannot_be_put_into_words() -> None:
+    checks = "class E(Exception):\n    def __str__(self): return 1 / 0\ndef check(candidate):\n    raise E\n"
+    assert judge(RIGHT, checks) == Verdict("failed", "E in check, line 4: raise E", ANY)
+
+
+@pytest.mark.parametrize(
+    "rest", ["This function adds.\n", "\nprint(f(1, ", "x = [\n    1,\n", "```\nIt works:\n\n1. so\n2. and so\n"]
+)
+def test_what_follows_the_program_and_is_none_is_cut_off(rest: str) -> None:
+    assert judge(f"import math\n{RIGHT}{rest}").passed
+
+
+def test_what_is_cut_inside_the_function_is_a_mistake() -> None:
+    verdict = judge(f"{RIGHT}\n    return (\n\nDone, I hope.\n")
+    assert (verdict.kind, verdict.detail) == ("failed", "SyntaxError: '(' was never closed, line 5")
 
 
 def test_sets_have_the_same_order_every_time() -> None:
@@ -177,6 +209,19 @@ def test_it_does_not_matter_how_many_files_we_have_open() -> None:
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def test_starting_takes_of_the_wall_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = subprocess.Popen
+
+    def slow(*args: Any, **options: Any) -> Any:
+        time.sleep(0.3)
+        return popen(*args, **options)
+
+    judge(RIGHT)
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    verdict = judge("import time\ntime.sleep(9)\n", limits=Limits(wall_seconds=0.9))
+    assert (verdict.kind, 0.9 <= verdict.seconds < 1.2) == ("timeout", True)
 
 
 # --- nothing stays --------------------------------------------------------------------------------------------------------
@@ -245,7 +290,7 @@ def test_several_at_once_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 <= most <= (os.cpu_count() or 1)
 
 
-@pytest.mark.parametrize("kind", [param for param in KINDS if param.values[0] != "none"])
+@pytest.mark.parametrize("kind", SEPARATE)
 def test_sandboxes_end_with_the_process_that_made_them(kind: str) -> None:
     mark = 1_000_000 + os.getpid() % 40_000
     program = textwrap.dedent(f"""
@@ -255,14 +300,50 @@ def test_sandboxes_end_with_the_process_that_made_them(kind: str) -> None:
     """)
 
     def alive() -> int:
-        return sum(
-            f'"file_bytes": {mark * 2**20}' in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])
-        )
+        return len(processes_of(mark))
 
     with subprocess.Popen([sys.executable, "-c", program]) as judge_process:
         assert eventually(lambda: alive() >= 5), "the program never ran"
         judge_process.send_signal(signal.SIGKILL)
     assert eventually(lambda: alive() == 0), f"{alive()} processes outlive their judge"
+
+
+def processes_of(mark: int) -> list[psutil.Process]:
+    """Processes of the sandboxes that have this limit ``file_mb``, which stands in their command lines."""
+    limit = f'"file_bytes": {mark * 2**20}'
+    return [p for p in psutil.process_iter(["cmdline"]) if limit in " ".join(p.info["cmdline"] or ())]
+
+
+@pytest.mark.parametrize("kind", SEPARATE)
+def test_running_out_of_time_while_it_is_set_up_leaves_nothing_and_takes_no_longer(kind: Any) -> None:
+    mark = 800_000 - os.getpid() % 40_000
+    source = "import time\nt = time.process_time()\nwhile time.process_time() - t < 0.2: pass\ntime.sleep(1000)\n"
+    judge(RIGHT, isolation=kind)
+    over = []
+    for index in range(48):
+        limits = Limits(wall_seconds=0.004 + index * 0.001, file_mb=mark)
+        started = time.monotonic()
+        assert judge(source, isolation=kind, limits=limits).kind in ("timeout", "error")
+        over.append(time.monotonic() - started - limits.wall_seconds)
+    eventually(lambda: not processes_of(mark), 1)
+    left = processes_of(mark)
+    for process in left:
+        process.kill()
+    assert not left
+    assert max(over) < 1
+
+
+@pytest.mark.parametrize("kind", SEPARATE)
+def test_its_processes_are_the_first_that_a_lack_of_memory_ends(kind: Any) -> None:
+    mark = 900_000 - os.getpid() % 40_000
+    source = "import os, time\nif os.fork() == 0: time.sleep(9)\ntime.sleep(9)\n"
+    limits = Limits(wall_seconds=0.8, file_mb=mark)
+    judging = threading.Thread(target=judge, args=(source,), kwargs={"isolation": kind, "limits": limits})
+    judging.start()
+    assert eventually(lambda: len(processes_of(mark)) >= 5)
+    scores = {Path(f"/proc/{p.pid}/oom_score_adj").read_text().strip() for p in processes_of(mark)}
+    judging.join()
+    assert scores == {"1000"}
 
 
 def eventually(condition: Any, seconds: float = 10.0) -> bool:
@@ -290,3 +371,33 @@ def test_a_sandbox_that_cannot_be_set_up(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Limits, "plain", lambda _: {})
     with pytest.raises(RunError, match="the sandbox could not be set up: KeyError: 'cpu_seconds'"):
         judge(RIGHT, isolation="none", unsafe_run_without_isolation=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lack_of_file_descriptors(kind: Any) -> None:
+    """At whatever step they run out: it is said, and nothing leaks."""
+    unsafe = kind == "none"
+    judge(RIGHT, isolation=kind, unsafe_run_without_isolation=unsafe)
+    me = psutil.Process()
+    before = me.num_fds()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    said = set()
+    for free in range(22):
+        padding: list[int] = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, limit[1]))
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    padding.append(os.dup(0))
+            for fd in padding[len(padding) - free :]:
+                os.close(fd)
+            del padding[len(padding) - free :]
+            said.add(judge(RIGHT, isolation=kind, unsafe_run_without_isolation=unsafe).kind)
+        except RunError as error:
+            said.add("RunError" if error.hint else "no hint")
+        finally:
+            for fd in padding:
+                os.close(fd)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        assert me.num_fds() == before, f"with {free} to spare"
+    assert said == {"RunError", "passed"}

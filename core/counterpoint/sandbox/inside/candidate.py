@@ -16,14 +16,17 @@ from typing import Any
 from . import codec, wire
 
 MODULE = "candidate"
+_CUTS = 40
+"""Most attempts to find where a program ends."""
 
 
 def main(fds: dict[str, int]) -> None:
-    """Reads the job from standard input (JSON: ``source``, ``entry_point``), then serves calls."""
+    """Reads the job from standard input (JSON: ``source``, ``entry_point``), waits for the checks to be loaded, then serves calls."""
     job = json.loads(wire.read_all(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+    wire.receive(fds["in"])  # the checks are loaded: whatever they failed of so far, it was not the program
     function, problem = _define(job["source"], job["entry_point"])
     wire.send(fds["out"], problem)
     if function is None:
@@ -45,15 +48,56 @@ def _define(source: str, entry_point: str) -> tuple[Any, str]:
     module = types.ModuleType(MODULE)
     sys.modules[MODULE] = module  # dataclasses and typing look their module up
     try:
-        exec(compile(source, f"<{MODULE}>", "exec", dont_inherit=True), module.__dict__)
+        code, cut_off = _compiled(source)
     except SyntaxError as error:
-        return None, f"{type(error).__name__}: {error.msg}, line {error.lineno}"
+        return None, _in_source(error)
+    except BaseException as error:  # noqa: BLE001 - too complex, say
+        return None, f"{type(error).__name__} when the program was compiled: {_message(error)}"[:400]
+    try:
+        exec(code, module.__dict__)
+    except SyntaxError as error:
+        return None, _in_source(error)
     except BaseException as error:  # noqa: BLE001
         return None, f"{type(error).__name__} when the program was loaded: {_message(error)}"[:400]
     function = module.__dict__.get(entry_point)
     if not callable(function):
+        if cut_off is not None:
+            return None, _in_source(cut_off)
         return None, f"no function called {entry_point}"
     return function, ""
+
+
+def _compiled(source: str) -> tuple[types.CodeType, SyntaxError | None]:
+    """The program, and the mistake in what had to be cut off its end.
+
+    Models explain what they have written, and are cut short. So a program ends before the first statement that is none: not inside
+    of a function, of which nothing may be missing.
+    """
+    try:
+        return _compile(source), None
+    except SyntaxError as error:
+        first = latest = error
+    lines = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for _ in range(_CUTS):
+        end = min(latest.lineno or 0, len(lines)) - 1
+        while end > 0 and (not lines[end] or lines[end][0].isspace()):
+            end -= 1
+        if end <= 0:
+            break
+        del lines[end:]
+        try:
+            return _compile("\n".join(lines) + "\n"), first
+        except SyntaxError as error:
+            latest = error
+    raise first
+
+
+def _compile(source: str) -> types.CodeType:
+    return compile(source, f"<{MODULE}>", "exec", dont_inherit=True)
+
+
+def _in_source(error: SyntaxError) -> str:
+    return f"{type(error).__name__}: {error.msg}, line {error.lineno}"
 
 
 def _builtin_name(error: BaseException) -> str:

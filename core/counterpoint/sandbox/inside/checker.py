@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -23,11 +24,18 @@ class Proxy:
     def __init__(self, fds: dict[str, int]) -> None:
         self._in, self._out = fds["in"], fds["out"]
         self._started = False
+        self._answers = 0
         self.fatal = ""
         """Why nothing that the tests conclude counts any more; empty while all is well."""
+        self.kind = "failed"
+        """The verdict then."""
 
     def start(self) -> None:
-        """Waits until the candidate is loaded."""
+        """Has the candidate loaded."""
+        try:
+            wire.send(self._out, None)
+        except wire.GoneError:
+            raise self._stopped("lost the program before it was loaded") from None
         problem = self._receive("while it was loaded")
         if problem != "":
             raise self._stopped(problem if isinstance(problem, str) else "the program sent a malformed greeting")
@@ -42,10 +50,14 @@ class Proxy:
         try:
             wire.send(self._out, (args, kwargs))
         except codec.NotPlainError as error:
-            raise TypeError(f"the checks pass an argument that is not plain data: {error}") from None
+            # The tests' fault, unless what the program returned before may have gone into an argument and made it too large.
+            self.kind = "failed" if self._answers and isinstance(error, codec.TooMuchError) else "error"
+            raise self._stopped(f"the checks pass an argument that is not plain data: {error}") from None
         except wire.GoneError:
             raise self._stopped("lost the program before a call") from None
-        match self._receive("during a call"):
+        reply = self._receive("during a call")
+        self._answers += 1
+        match reply:
             case ("returned", value):
                 return value
             case ("raised", str(builtin), str(name), str(message)):
@@ -80,14 +92,19 @@ def _exception(builtin: str, name: str, message: str) -> Exception:
 
 
 def main(fds: dict[str, int]) -> None:
-    """Reads the job from standard input (JSON: ``helpers``, ``checks``, ``entry_point``), judges, and writes one line of JSON."""
+    """Reads the job from standard input (JSON: ``helpers``, ``checks``, ``entry_point``), judges, and writes two lines:
+    that the checks are loaded or do not load, and then the verdict (JSON). No untrusted code has run before the first."""
     job = json.loads(wire.read_all(0))
-    kind, detail = _judge(job["helpers"], job["checks"], job["entry_point"], Proxy(fds))
-    verdict = json.dumps({"kind": kind, "detail": detail[:600]}).encode() + b"\n"
-    os.write(fds["verdict"], verdict)
+    checks, proxy = job["checks"], Proxy(fds)
+    check, candidate, problem = _load(job["helpers"], checks, job["entry_point"], proxy)
+    os.write(fds["verdict"], b"loaded\n")
+    kind, detail = ("error", problem) if check is None else _outcome(check, candidate, proxy, checks)
+    os.write(fds["verdict"], json.dumps({"kind": kind, "detail": detail[:600]}).encode() + b"\n")
 
 
-def _judge(helpers: str, checks: str, entry_point: str, proxy: Proxy) -> tuple[str, str]:
+def _load(helpers: str, checks: str, entry_point: str, proxy: Proxy) -> tuple[Any, Callable[..., Any], str]:
+    """The function ``check``, the candidate to call it with, and why there is no such function."""
+
     def candidate(*args: Any, **kwargs: Any) -> Any:
         return proxy.call(args, kwargs)
 
@@ -96,25 +113,30 @@ def _judge(helpers: str, checks: str, entry_point: str, proxy: Proxy) -> tuple[s
         exec(compile(helpers, "<helpers>", "exec", dont_inherit=True), names)
         names[entry_point] = candidate  # some checks call the function by its name
         exec(compile(checks, CHECKS, "exec", dont_inherit=True), names)
-        check = names["check"]
+        return names["check"], candidate, ""
     except BaseException as error:  # noqa: BLE001 - the tests themselves are broken
-        return "error", f"the checks do not load: {_describe(error, checks)}"
-
-    return _outcome(check, candidate, proxy, checks)
+        return None, candidate, f"the checks do not load: {_describe(error, checks)}"
 
 
 def _outcome(check: Callable[..., Any], candidate: Callable[..., Any], proxy: Proxy, checks: str) -> tuple[str, str]:
     try:
         proxy.start()
-        check(candidate)
+        result = check(candidate)
     except BaseException as error:  # noqa: BLE001
-        return "failed", proxy.fatal or _describe(error, checks)
-    return ("failed", proxy.fatal) if proxy.fatal else ("passed", "")
+        return (proxy.kind, proxy.fatal) if proxy.fatal else ("failed", _describe(error, checks))
+    if proxy.fatal:
+        return proxy.kind, proxy.fatal
+    if isinstance(result, (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)):
+        return "error", f"check() returned a {type(result).__name__}: nothing of it has run"
+    return "passed", ""
 
 
 def _describe(error: BaseException, checks: str) -> str:
     """Such as "AssertionError in check, line 12: assert candidate([1]) == 2"."""
-    message = str(error)[:300]
+    try:
+        message = str(error)[:300]
+    except BaseException:  # noqa: BLE001 - tests may have exceptions of their own
+        message = ""
     place, step = None, error.__traceback__
     while step is not None:
         if step.tb_frame.f_code.co_filename == CHECKS:
@@ -122,7 +144,7 @@ def _describe(error: BaseException, checks: str) -> str:
         step = step.tb_next
     name = type(error).__name__
     if place is None:
-        return f"{name}: {message}"
+        return f"{name}: {message}" if message else name
     lines = checks.splitlines()
     line = lines[place.tb_lineno - 1].strip()[:300] if place.tb_lineno <= len(lines) else ""
     said = f"{name}: {message}" if message else name

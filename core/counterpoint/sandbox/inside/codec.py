@@ -26,6 +26,10 @@ class NotPlainError(Exception):
     """A value that is not plain data, or too much of it."""
 
 
+class TooMuchError(NotPlainError):
+    """Plain data, but too large or too deep."""
+
+
 class MalformedError(Exception):
     """Bytes that are not an encoded value."""
 
@@ -37,11 +41,11 @@ def encode(value: object) -> bytes:
     methods, so nothing of what a subclass overrides is called.
 
     Raises:
-        NotPlainError: the value is or holds something else, or it is too large or too deep.
+        NotPlainError: the value is or holds something else; as TooMuchError, it is too large or too deep.
     """
     encoded = json.dumps(_Encoder().node(value, 0), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     if len(encoded) > MAX_BYTES:
-        raise NotPlainError("too large")
+        raise TooMuchError("too large")
     return encoded
 
 
@@ -53,9 +57,9 @@ class _Encoder:
     def node(self, value: object, depth: int) -> object:
         self.items += 1
         if self.items > MAX_ITEMS:
-            raise NotPlainError("too many items")
+            raise TooMuchError("too many items")
         if depth > MAX_DEPTH:
-            raise NotPlainError("nested too deeply")
+            raise TooMuchError("nested too deeply")
         if value is None or value is True or value is False:
             return value
         kind = type(value)  # isinstance would believe a `__class__` that lies
@@ -67,7 +71,7 @@ class _Encoder:
     def scalar(self, size: int) -> None:
         self.bytes += size
         if self.bytes > MAX_BYTES:
-            raise NotPlainError("too large")
+            raise TooMuchError("too large")
 
     def nodes(self, tag: str, items: Iterable[object], depth: int) -> list[object]:
         return [tag, *[self.node(item, depth + 1) for item in items]]

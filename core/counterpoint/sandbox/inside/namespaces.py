@@ -86,7 +86,9 @@ def build_root(layout: dict[str, Any], tmp_bytes: int) -> None:
     for source, target in layout["binds"]:
         _bind(f"/old{source}", f"/new{target}", _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV)
     for device in layout["devices"]:
-        _bind(f"/old{device}", f"/new{device}", _ATTR_NOSUID)
+        _bind(
+            f"/old{device}", f"/new{device}", _ATTR_RDONLY | _ATTR_NOSUID
+        )  # which is about its times, not about writing to it
     os.mkdir("/new/tmp")
     size = f"size={tmp_bytes},nr_inodes=4096,mode=1777"
     _mount("tmpfs", "/new/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, size)
@@ -95,6 +97,12 @@ def build_root(layout: dict[str, Any], tmp_bytes: int) -> None:
     check(libc.pivot_root(b".", b"."), "pivot_root")
     check(libc.umount2(b".", _MNT_DETACH), "umount")
     os.chdir("/tmp")
+
+
+def protect_devices(devices: list[str]) -> None:
+    """Makes mounts of devices read-only, which bubblewrap cannot, in a mount namespace of this process."""
+    for device in devices:
+        _protect(device, _ATTR_RDONLY, deeply=False)
 
 
 def _bind(source: str, target: str, attributes: int) -> None:

@@ -8,7 +8,7 @@ import os
 import resource
 from typing import Any
 
-from .namespaces import NEW_USER, check, die_with_parent, libc, unshare
+from .namespaces import NEW_NS, NEW_USER, check, die_with_parent, libc, protect_devices, unshare
 
 NOBODY = 65534
 _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 24, 47, 38, 22
@@ -39,15 +39,17 @@ def limit(limits: dict[str, Any], *, isolated: bool) -> None:
             resource.setrlimit(number, (soft, hard))
 
 
-def seal(limits: dict[str, Any], seccomp: bytes) -> None:
+def seal(limits: dict[str, Any], seccomp: bytes, devices: list[str]) -> None:
     """Seals this process, which is alone in its PID namespace but for its init.
 
     It ends in a user namespace of its own that maps no user: processes are counted in it from zero, no further user namespace can
-    be made from it, and its capabilities, dropped all the same, would hold over nothing.
+    be made from it, and its capabilities, dropped all the same, would hold over nothing
+    but its mounts. ``devices`` are mounts still to be made read-only.
     """
     if os.geteuid() == 0:
         become_nobody()
-    unshare(NEW_USER)
+    unshare(NEW_USER | NEW_NS if devices else NEW_USER)
+    protect_devices(devices)
     limit(limits, isolated=True)
     check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(NO_NEW_PRIVS)")
     libc.prctl(_PR_CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)

@@ -46,13 +46,12 @@ def _set_up(config: dict[str, Any], info: int, last: int) -> None:
         return
     if config["isolation"] == "namespaces":
         _isolate(config, info, last)
-    sealing.seal(config["limits"], binascii.a2b_base64(config["seccomp"]))
+    sealing.seal(config["limits"], binascii.a2b_base64(config["seccomp"]), config.get("devices", []))
 
 
 def _isolate(config: dict[str, Any], info: int, last: int) -> None:
     """Returns in a process inside new namespaces. Outside waits one that ends as that one ends."""
     namespaces.die_with_parent()
-    _volunteer_for_the_oom_killer()
     root = os.geteuid() == 0
     namespaces.enter(root=root)
     init = os.fork()
@@ -73,15 +72,6 @@ def _isolate(config: dict[str, Any], info: int, last: int) -> None:
             pid, status = os.wait()
             if pid == inner:
                 _end_like(status)
-
-
-def _volunteer_for_the_oom_killer() -> None:
-    try:
-        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-    except OSError:
-        return
-    os.write(fd, b"1000")
-    os.close(fd)
 
 
 def _end_like(status: int) -> None:
