@@ -1,15 +1,15 @@
 """HumanEval, all 164 problems, chat prompts: is the large model once worth more than the small one several times?
 
-    python benchmarks/humaneval.py            # about two hours on two cores; goes on where it was stopped
+    python benchmarks/humaneval.py            # about an hour and a half on two cores; goes on where it was stopped
     python benchmarks/humaneval.py --report   # figures and report from what is there, no model loaded
 
 Evaluations, each kept in ``results/humaneval/NAME`` (configuration, answers compressed, summary; ids and no words of the data
 set but those a model repeats):
 
-- ``large``, ``small``: the 1.5B and the 0.5B, greedy, one example in flight on llama.cpp, so that seconds are known;
-- ``small-16``: sixteen answers of the 0.5B at T = 0.8, on transformers in bfloat16, where many rows at once are quickest;
-- ``timed-K``: K answers of the 0.5B at T = 0.8 on llama.cpp, one example in flight, the first twenty problems: what K answers
-  take together in seconds.
+- ``large``, ``small``: the 1.5B and the 0.5B, greedy; ``small-16``: sixteen answers of the 0.5B at T = 0.8. All on transformers in
+  bfloat16 with sixteen examples in flight, where many rows at once are quickest;
+- ``timed-large``, ``timed-K``: one greedy answer of the 1.5B, and K answers of the 0.5B at T = 0.8 together, on llama.cpp with one
+  example in flight, the first twenty problems: what these take in seconds.
 
 The frontiers are those of budget reallocation (Hassid et al., COLM 2024): pass@k of k small answers, tests at hand, at the cost
 in FLOPs and in seconds of one large answer.
@@ -74,24 +74,20 @@ def gap(name: str, result: EvaluationResult) -> dict[str, Any]:
         "gap": round(100 * estimate.value - PUBLISHED[name], 2),
         "cut at the token limit": cut,
         "gflops": round(result.analysis.costs.flops / 1e9, 1),
-        "seconds": round(result.analysis.costs.seconds or 0.0, 3),
         "tokens": round(result.analysis.costs.answer_tokens, 1),
     }
 
 
-def seconds_of(times: dict[int, EvaluationResult], large: EvaluationResult) -> dict[str, Any]:
+def seconds_of(times: dict[int, EvaluationResult], large: EvaluationResult) -> dict[str, float]:
     """What k small answers take together, and one large one, on the problems where both were timed."""
-    found: dict[str, Any] = {}
-    ids = {record.id for record in times[TIMED[0]].records}
-    for k, result in times.items():
-        per_example = {record.id: record.cost.seconds for record in result.records}
-        found[f"{k} small"] = round(sum(seconds or 0.0 for seconds in per_example.values()) / len(per_example), 3)
-    large_seconds = [record.cost.seconds or 0.0 for record in large.records if record.id in ids]
-    found["1 large"] = round(sum(large_seconds) / len(large_seconds), 3)
+    found = {}
+    for name, result in (*((f"{k} small", result) for k, result in times.items()), ("1 large", large)):
+        of_example = {record.id: record.cost.seconds or 0.0 for record in result.records}
+        found[name] = round(sum(of_example.values()) / len(of_example), 3)
     return found
 
 
-def affordable(times: dict[str, Any], budget: float) -> float:
+def affordable(times: dict[str, float], budget: float) -> float:
     """How many small answers fit a budget of seconds, by straight lines between what was timed; 0 where not even one does."""
     points = [(float(name.split()[0]), value) for name, value in times.items() if name.endswith("small")]
     if budget < points[0][1]:
@@ -117,7 +113,7 @@ def summarize(results: dict[str, EvaluationResult], times: dict[int, EvaluationR
         }
         for k in (1, 2, 3, 4, 6, 8, 12, 16)
     }
-    timed = seconds_of(times, large)
+    timed = seconds_of(times, results["timed-large"])
     k_seconds = int(affordable(timed, timed["1 large"]))
     k_flops = max((k for k in range(1, 17) if mean_cost(tried, k) <= budget), default=0)
     comparison = comparison_of([large, small, sampled])
@@ -154,22 +150,14 @@ def main() -> None:
     parser.add_argument("--only", help="make this evaluation alone")
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    timed = {"backend": "llama_cpp", "in_flight": 1}
+    many: dict[str, Any] = {"backend": "huggingface", "in_flight": 16}
+    timed: dict[str, Any] = {"backend": "llama_cpp", "in_flight": 1, "limit": TIMED_PROBLEMS}
     work: dict[str, dict[str, Any]] = {
-        "large": {"recipe": "sample", "sampling": GREEDY, **timed},
-        "small": {"recipe": "small", "sampling": GREEDY, **timed},
-        "small-16": {"recipe": "small", "sampling": SAMPLED, "backend": "huggingface", "samples": 16, "in_flight": 16},
-        **{
-            f"timed-{k}": {
-                "recipe": "small",
-                "sampling": SAMPLED,
-                "samples": k,
-                "limit": TIMED_PROBLEMS,
-                "scorers": [],
-                **timed,
-            }
-            for k in TIMED
-        },
+        "large": {"recipe": "sample", "sampling": GREEDY, **many},
+        "small": {"recipe": "small", "sampling": GREEDY, **many},
+        "small-16": {"recipe": "small", "sampling": SAMPLED, "samples": 16, **many},
+        "timed-large": {"recipe": "sample", "sampling": GREEDY, **timed},
+        **{f"timed-{k}": {"recipe": "small", "sampling": SAMPLED, "samples": k, **timed} for k in TIMED},
     }
     results = {}
     for name, options in work.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class ModelPool:
         self._store = store
         self._offline = offline
         self._limit = memory_limit or psutil.virtual_memory().total * 3 // 4
+        self._awaited: Counter[str] = Counter()
         self._hosts: dict[str, asyncio.Task[ModelHost]] = {}
         self._closing = False
 
@@ -64,7 +66,11 @@ class ModelPool:
             self._make_room(facts.weight_bytes or 0)
             task = asyncio.get_running_loop().create_task(self._load(path, node, facts, run))
             self._hosts[facts.key] = task
-        return await asyncio.shield(task)  # a cancelled run does not stop others from having the model
+        self._awaited[facts.key] += 1  # or it might be given back between its arrival and whoever waits for it
+        try:
+            return await asyncio.shield(task)  # a cancelled run does not stop others from having the model
+        finally:
+            self._awaited[facts.key] -= 1
 
     async def _load(self, path: str, node: LeafModel, facts: ModelFacts, run: Run | None) -> ModelHost:
         loop = asyncio.get_running_loop()
@@ -99,7 +105,7 @@ class ModelPool:
         for host in loaded:
             if total <= self._limit:
                 return
-            if host.users == 0:
+            if host.users == 0 and not self._awaited[host.key]:
                 total -= host.weight_bytes
                 del self._hosts[host.key]
                 self._scheduler.remove(host)

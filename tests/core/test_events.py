@@ -41,7 +41,7 @@ COMPLETIONS = st.builds(
 def values(annotation: Any) -> st.SearchStrategy[Any]:
     """Any value of a field's type, NaN and infinities included."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is Any:
+    if annotation is Any or annotation is pydantic.JsonValue:
         return JSON
     if annotation is float:
         return st.floats()

@@ -82,7 +82,7 @@ def test_wrong_roles(build: Any) -> None:
     alone = {"s": {"kind": "sample", "model": {"kind": "prompt_lookup"}}}
     refused(build, alone, "r, s.model: 's.model' (prompt_lookup) is a Drafter", "kinds that fit: fake, huggingface")
     verifier = {"m": {"kind": "fake"}, "s": {"kind": "script", "action": "a", "verifier": "m"}}
-    refused(build, verifier, "'m' (fake) is a LanguageModel, but a Verifier is wanted here", "kinds that fit: script_verifier")
+    refused(build, verifier, "'m' (fake) is a LanguageModel, but a Verifier is wanted here", "script_verifier")
 
 
 def test_circles(build: Any) -> None:

@@ -38,7 +38,7 @@ def test_what_a_prompt_may_be_made_of() -> None:
         (3, "valid dictionary"),
         (None, "valid dictionary"),
         (["hi"], "valid dictionary"),
-        ({"text": "a", "fields": {"n": 3}}, "valid string"),
+        ({"text": "a", "fields": {"n": object()}}, "valid JSON value"),
     ],
 )
 def test_what_is_no_prompt_is_refused(value: object, message: str) -> None:
