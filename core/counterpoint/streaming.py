@@ -86,10 +86,11 @@ class RunStream:
         self._task.add_done_callback(self._ended)
 
     def deliver(self, event: Event) -> None:
-        """Takes an event from the engine's thread."""
+        """Takes an event from the engine's thread; what comes after the end (a load that others wait for goes on) is dropped."""
         with self._changed:
-            self._events.append(event)
-            self._wake()
+            if self._result is None:
+                self._events.append(event)
+                self._wake()
 
     def finish(self, completion: Completion, error: Exception | None) -> None:
         """Ends the stream."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from counterpoint import CounterpointError, Engine, RunError
-from counterpoint.events import Emitted, Failed, RunFinished, RunStarted
+from counterpoint.events import Emitted, Failed, Progress, RunFinished, RunStarted
 from counterpoint.testing import make_engine
 
 MODEL = {"kind": "fake", "end_bias": -99}
@@ -158,6 +158,15 @@ def test_cancelling_at_any_moment(engine: Engine, recipe: dict[str, Any]) -> Non
         assert not any(isinstance(event, Failed) for event in events)
         assert other.result().completion == reference
         assert [host.slots for host in engine.hosts()] == [0] * len(engine.hosts())
+
+
+def test_nothing_comes_after_the_end(engine: Engine) -> None:
+    """A model's load goes on when the run that began it is cancelled, and still reports to it."""
+    stream = engine.stream(PLAIN, "hello")
+    result = stream.wait()
+    stream.deliver(Progress(phase="load", item="fake", done=1, total=1))
+    assert tuple(stream) == result.trace
+    assert isinstance(list(stream)[-1], RunFinished)
 
 
 def test_cancelling_takes_effect_within_a_pass(engine: Engine) -> None:
