@@ -10,6 +10,7 @@ flight; 160 tokens at most. Both run in one process, models loaded before the cl
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from typing import Any
 
@@ -19,7 +20,9 @@ import counterpoint as cp
 
 PROBLEMS = 20
 TOKENS = 160
+DTYPES = ("float32", "bfloat16")
 IN_FLIGHT = (1, PROBLEMS)
+TEMPERATURES = (0.0, 0.8)
 
 
 def measure(engine: cp.Engine, dtype: str, temperature: float, in_flight: int) -> dict[str, Any]:
@@ -43,31 +46,39 @@ def measure(engine: cp.Engine, dtype: str, temperature: float, in_flight: int) -
 def main() -> None:
     """Measures, and writes the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="only this type")
+    parser.add_argument("--dtype", choices=DTYPES, help="only this type")
+    parser.add_argument("--temperature", type=float, choices=TEMPERATURES, help="only this temperature")
     parser.add_argument("--fresh", action="store_true", help="measure all again")
     arguments = parser.parse_args()
     results = Results("evaluation", fresh=arguments.fresh)
-    summary: dict[str, Any] = {}
-    for dtype in (arguments.dtype,) if arguments.dtype else ("float32", "bfloat16"):
+    for dtype in (arguments.dtype,) if arguments.dtype else DTYPES:
         with cp.Engine() as engine:
-            for temperature in (0.0, 0.8):
-                rows = [
+            for temperature in TEMPERATURES if arguments.temperature is None else (arguments.temperature,):
+                for count in IN_FLIGHT:
                     results.once(
                         {"dtype": dtype, "temperature": temperature, "in_flight": count},
                         lambda count=count, dtype=dtype, temperature=temperature: measure(engine, dtype, temperature, count),
                     )
-                    for count in IN_FLIGHT
-                ]
-                alone, together = rows
-                parted = [name for name, text in alone["answers"].items() if together["answers"][name] != text]
-                summary[f"{dtype}, T = {temperature:g}"] = {
-                    "tokens/s, one at a time": round(alone["tokens"] / alone["seconds"], 2),
-                    f"tokens/s, {PROBLEMS} in flight": round(together["tokens"] / together["seconds"], 2),
-                    "ratio": round(together["tokens"] / together["seconds"] / (alone["tokens"] / alone["seconds"]), 3),
-                    "answers that differ": len(parted),
-                    "which": parted,
-                }
-    results.summarize({"problems": PROBLEMS, "max_tokens": TOKENS, **summary})
+    results.summarize({"problems": PROBLEMS, "max_tokens": TOKENS, **summary(results)})
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """What has been measured in both ways."""
+    found = {}
+    for dtype, temperature in itertools.product(DTYPES, TEMPERATURES):
+        alone, together = (results.have(dtype=dtype, temperature=temperature, in_flight=count) for count in IN_FLIGHT)
+        if alone is None or together is None:
+            continue
+        speeds = [row["tokens"] / row["seconds"] for row in (alone, together)]
+        parted = [name for name, text in alone["answers"].items() if together["answers"][name] != text]
+        found[f"{dtype}, T = {temperature:g}"] = {
+            "tokens/s, one at a time": round(speeds[0], 2),
+            f"tokens/s, {PROBLEMS} in flight": round(speeds[1], 2),
+            "ratio": round(speeds[1] / speeds[0], 3),
+            "answers that differ": len(parted),
+            "which": parted,
+        }
+    return found
 
 
 if __name__ == "__main__":
