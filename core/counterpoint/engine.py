@@ -13,12 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.bridge import Bridges
 from counterpoint.costs import PassCosts, nominal_costs
 from counterpoint.draws import DrawBatch
-from counterpoint.errors import ModelError, RunError
+from counterpoint.errors import ModelError, RecipeError, RunError
 from counterpoint.inputs import merge_sampling, parse_budget, parse_prompt, parse_seed
 from counterpoint.life import live, new_run_id
-from counterpoint.node import LeafModel
+from counterpoint.node import LeafModel, Trainer
 from counterpoint.plan import Plan, make_plan
 from counterpoint.pool import ModelPool
 from counterpoint.prompt import Completion, Prompt, PromptLike
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from counterpoint.store import ModelStore
 
 RecipeLike = str | Path | Mapping[str, Any] | Recipe
+
+_NOTHING_ASKED = Prompt(text="(training: nothing is asked)")
+"""What a training is recorded with, which has no prompt."""
 
 
 _OPEN: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -75,6 +79,7 @@ class Engine:
         self._scheduler = Scheduler()
         _OPEN.add(self)
         self.pool = ModelPool(self._scheduler, store, offline=offline, memory_limit=memory_limit)
+        self.bridges = Bridges()
         self.draws = DrawBatch()
         self._scheduler.add(self.draws)
         self._plans: dict[str, asyncio.Task[Plan]] = {}
@@ -95,7 +100,7 @@ class Engine:
         """
         loaded = self.recipe(recipe)
         given = parse_prompt(prompt, loaded) if prompt is not None else loaded.prompt
-        return make_plan(loaded, self.registry, self.pool.resources(), given)
+        return make_plan(loaded, self.registry, self.pool.resources(), given, self.bridges)
 
     def stream(
         self,
@@ -162,6 +167,33 @@ class Engine:
         self._start(made)
         return made[0]
 
+    def train(self, recipe: RecipeLike, *, seed: int | None = None) -> RunStream:
+        """Starts the training of a recipe whose output is a trainer; ``result().text`` is what recipes load: ``artifact:NAME``.
+
+        A training that was stopped, by :meth:`RunStream.cancel` or by a kill, goes on from its last checkpoint.
+
+        Args:
+            recipe: a name, a path, plain data or a recipe.
+            seed: instead of the recipe's.
+
+        Raises:
+            RecipeError: the recipe is not valid, or its output is no trainer. What fails later is in the stream and its result.
+        """
+        loaded = self.recipe(recipe)
+        node = loaded.nodes.get(loaded.output)
+        if node is not None and not isinstance(node, Trainer):
+            raise RecipeError(
+                f"{loaded.name}: output '{loaded.output}' ({node.kind}) trains nothing",
+                hint="name a trainer as the output, or run it with `counterpoint run RECIPE`",
+            )
+        if loaded.budget is not None:
+            raise RecipeError(
+                f"{loaded.name}: a training has no budget", hint="limit it by the trainer's own settings, its steps say"
+            )
+        made = self._made(loaded, loaded.prompt or _NOTHING_ASKED, None, seed=seed, training=True)
+        self._start(made)
+        return made[0]
+
     def _start(self, *made: tuple[RunStream, Coroutine[Any, Any, None]]) -> None:
         loop = self._scheduler.loop()
         for stream, _ in made:
@@ -184,6 +216,7 @@ class Engine:
         budget: Budget | str | None = None,
         sampling: Sampling | None = None,
         scope: str = "",
+        training: bool = False,
     ) -> tuple[RunStream, Coroutine[Any, Any, None]]:
         """A run that has not been started."""
         self._check_open()
@@ -196,7 +229,7 @@ class Engine:
             changes["seed"] = parse_seed(seed)
         loaded = loaded.model_copy(update=changes)
         stream = RunStream(new_run_id(), loaded)
-        return stream, live(self, stream, loaded, given, row, answers, scope)
+        return stream, live(self, stream, loaded, given, row, answers, scope, training)
 
     def run(self, recipe: RecipeLike, prompt: PromptLike | None = None, **options: Any) -> RunResult:
         """Runs a recipe to its end; options as in :meth:`stream`.
@@ -268,7 +301,7 @@ class Engine:
 
     async def open_leaf(self, path: str, node: LeafModel, prompt: Prompt, run: Run) -> Session:
         """A session on a leaf model (through :meth:`counterpoint.running.Run.open`)."""
-        host = await self._host(path, node, run)
+        host = await self.leaf_host(path, node, run)
         from counterpoint.leaf import LeafSession  # imports torch: not before the model is there
 
         backend = host.backend
@@ -294,10 +327,10 @@ class Engine:
                 return nominal_costs(facts.shape)
             if measured and (known := known_costs(facts.key)) is not None:
                 return known
-            host = await self._host(path, node, run)
+            host = await self.leaf_host(path, node, run)
         return await self.pool.pass_costs(host) if measured else nominal_costs(host.backend.shape)
 
-    async def _host(self, path: str, node: LeafModel, run: Run) -> ModelHost:
+    async def leaf_host(self, path: str, node: LeafModel, run: Run) -> ModelHost:
         """The loaded model of a node, held until the run ends."""
         host = run.hosts.get(path)
         if host is None:
@@ -332,4 +365,4 @@ class Engine:
 
     def _locked_plan(self, recipe: Recipe, prompt: Prompt) -> Plan:
         with self._plan_lock:  # many runs starting at once look at the same files one after the other
-            return make_plan(recipe, self.registry, self.pool.resources(), prompt)
+            return make_plan(recipe, self.registry, self.pool.resources(), prompt, self.bridges)

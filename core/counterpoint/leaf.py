@@ -9,7 +9,7 @@ from torch import Tensor
 
 from counterpoint.errors import ModelError
 from counterpoint.host import Meter, ModelHost
-from counterpoint.session import Rows, Session, row_count
+from counterpoint.session import KnownRows, Rows, Session, row_count
 
 
 class LeafSession(Session):
@@ -39,15 +39,14 @@ class LeafSession(Session):
         self.slot = -1
         self.closed = False
         self._waiting: list[int] = []  # tokens not yet fed, because nobody has wanted a row after them
-        self._rows: Tensor | None = None
-        self._rows_at = 0  # length to which the first of `_rows` belongs
+        self._known = KnownRows()
 
     @property
     def length(self) -> int:
         return self.host.table.length(self.slot) + len(self._waiting) - len(self.prompt_ids)
 
     async def logits(self) -> Tensor:
-        row = self._known_row(self.length)
+        row = self._known.at(self.length)
         if row is not None:
             return row
         if not self._waiting:  # the row was never asked for: feed the last token again
@@ -97,12 +96,7 @@ class LeafSession(Session):
 
     def set_rows(self, rows: Tensor, at: int) -> None:
         """Remembers the rows of the latest pass; the first is the distribution at length ``at``."""
-        self._rows, self._rows_at = rows, at
-
-    def _known_row(self, length: int) -> Tensor | None:
-        if self._rows is None or not 0 <= length - self._rows_at < len(self._rows):
-            return None
-        return self._rows[length - self._rows_at]
+        self._known.put(rows, at)
 
     def rollback(self, length: int) -> None:
         if not 0 <= length <= self.length:
@@ -111,9 +105,7 @@ class LeafSession(Session):
         del self._waiting[max(0, unfed) :]
         if unfed < 0:
             self.host.table.truncate(self.slot, length + len(self.prompt_ids))
-        if self._rows is not None:
-            keep = length - self._rows_at + 1
-            self._rows = self._rows[:keep] if keep > 0 else None
+        self._known.cut(length)
 
     async def fork(self, n: int) -> list[Session]:
         twins: list[Session] = []
@@ -137,12 +129,12 @@ class LeafSession(Session):
     def adopt(self, donor: LeafSession, tokens: int) -> None:
         """Becomes a copy of the first ``tokens`` tokens of another session's slot."""
         self.slot = self.host.table.copy(donor.slot, tokens)
-        row = donor._known_row(tokens - len(self.prompt_ids))
+        row = donor._known.at(tokens - len(self.prompt_ids))
         if row is not None:
             self.set_rows(row[None], tokens - len(self.prompt_ids))
 
     def close(self) -> None:
         if not self.closed and self.slot >= 0:
-            row = self._known_row(self.host.table.length(self.slot) - len(self.prompt_ids))
+            row = self._known.at(self.host.table.length(self.slot) - len(self.prompt_ids))
             self.host.park(self.slot, row[None].clone() if row is not None else None)
         self.closed = True

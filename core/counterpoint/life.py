@@ -34,6 +34,7 @@ async def live(
     row: int,
     answers: Sequence[Completion] | None,
     scope: str = "",
+    training: bool = False,
 ) -> None:
     """Runs a recipe and delivers its events to ``stream``.
 
@@ -45,6 +46,7 @@ async def live(
         row: which of several samples of the prompt this is.
         answers: completions to score.
         scope: with whom it shares beginnings that are processed.
+        training: the output node is a trainer, and is to train.
     """
     state: RunState | None = None
     root: Run | None = None
@@ -67,7 +69,7 @@ async def live(
             if finding.level == "warning":
                 stream.warnings.append(f"{finding.node}: {finding.message}")
         root = Run.root(state, recipe.budget)
-        completion = await _work(plan, root, prompt, answers)
+        completion = await _work(plan, root, prompt, answers, training)
     except asyncio.CancelledError:
         completion = root.completion("cancelled") if root else completion.model_copy(update={"finish_reason": "cancelled"})
     except BudgetSpent as spent:  # one that nobody claims any more
@@ -92,8 +94,8 @@ async def live(
     stream.finish(completion, error)
 
 
-async def _work(plan: Plan, root: Run, prompt: Prompt, answers: Sequence[Completion] | None) -> Completion:
-    """What the output node does: it answers, or it scores answers."""
+async def _work(plan: Plan, root: Run, prompt: Prompt, answers: Sequence[Completion] | None, training: bool) -> Completion:
+    """What the output node does: it answers, it scores answers, or it trains."""
     recipe, node = plan.recipe, plan.graph.nodes[plan.graph.output]
     if isinstance(node, Verifier) and answers is not None:
         await root.judge(node, prompt, answers)
@@ -103,6 +105,8 @@ async def _work(plan: Plan, root: Run, prompt: Prompt, answers: Sequence[Complet
             f"{recipe.name}: output '{recipe.output}' ({node.kind}) scores answers and gives none",
             hint="name a node that generates as the output, or hand answers to Engine.verify",
         )
+    if isinstance(node, Trainer) and training:
+        return await root.make(node)
     if isinstance(node, Trainer):
         raise RecipeError(
             f"{recipe.name}: output '{recipe.output}' ({node.kind}) trains a model and gives no answer",

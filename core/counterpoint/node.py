@@ -42,6 +42,8 @@ class Node(BaseModel):
     adapts: ClassVar[str | None] = None
     """Name of the ``Ref[LanguageModel]`` field through which this kind wraps a bare language model that stands where
     this kind's role is expected (plain sampling for a Generator, say). At most one kind per role declares it."""
+    speaks_as: ClassVar[str | None] = None
+    """Name of the ``Ref[LanguageModel]`` field whose model gives a composition its vocabulary."""
 
     def references(self) -> Iterator[tuple[str, type[Node], str | Node]]:
         """Every reference to another node: the field (``draft``, ``draft[0]``), the role it wants, and the target."""
@@ -90,6 +92,9 @@ class LanguageModel(Node):
 class LeafModel(LanguageModel):
     """A language model with weights of its own, run by a backend; the engine owns its cache, batches and meters it."""
 
+    has_module: ClassVar[bool] = False
+    """Whether its backend gives the torch module (:meth:`Backend.module`), which trainers need."""
+
     prompt_format: str | None = Field(
         default=None,
         description="How prompts are rendered: `chat` (the model's own template), `raw` (a plain string as it is), `roles` "
@@ -126,6 +131,9 @@ class LeafModel(LanguageModel):
 
 class Drafter(Node):
     """Role: proposes continuation tokens for a target to verify."""
+
+    def check_beside(self, target: str | Node, plan: NodePlan) -> None:
+        """Checks, before any weights load, whether it can draft for a target; ``plan`` is that of the node that asks it to."""
 
     @abstractmethod
     async def draft(self, prompt: Prompt, target: Session, run: Run) -> DraftSession:
@@ -184,11 +192,15 @@ class Verifier(Node):
 
 
 class Trainer(Node):
-    """Role: makes an artifact that other nodes load (``counterpoint train``)."""
+    """Role: makes an artifact that other nodes load (``counterpoint train``).
+
+    A field ``artifact`` names what it makes, and a field ``minutes`` may say how long that takes: a plan that lacks the artifact
+    finds the recipe by the one and tells the other.
+    """
 
     @abstractmethod
     async def train(self, run: Run) -> str:
-        """Trains, and returns the name of the artifact."""
+        """Trains, and returns the name of the artifact. Blocking work goes through :func:`counterpoint.training.in_thread`."""
 
 
 ROLES: tuple[type[Node], ...] = (LanguageModel, Drafter, Generator, Verifier, Trainer)

@@ -29,6 +29,16 @@ def evaluations() -> Path:
     return home() / "evaluations"
 
 
+def artifacts() -> Path:
+    """What trainers made."""
+    return home() / "artifacts"
+
+
+def bridges() -> Path:
+    """What has been found out about pairs of tokenizers."""
+    return home() / "bridges"
+
+
 def log() -> Path:
     """What the command line's models and libraries complain about."""
     return home() / "counterpoint.log"

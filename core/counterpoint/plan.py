@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from counterpoint.bridge import Bridges
 from counterpoint.errors import CounterpointError, RecipeError
 from counterpoint.graph import Graph, build_graph
 from counterpoint.node import Generator, LeafModel, Node, Verifier, roles_of
@@ -14,6 +15,7 @@ from counterpoint.planning import Finding, ModelFacts, NodePlan, Resources
 from counterpoint.prompt import Prompt
 from counterpoint.recipe import Recipe
 from counterpoint.registry import Registry
+from counterpoint.training.makers import how_to_make
 
 
 @dataclass
@@ -60,7 +62,9 @@ class Plan:
             )
 
 
-def make_plan(recipe: Recipe, registry: Registry, resources: Resources, prompt: Prompt | None = None) -> Plan:
+def make_plan(
+    recipe: Recipe, registry: Registry, resources: Resources, prompt: Prompt | None = None, bridges: Bridges | None = None
+) -> Plan:
     """Checks all that is checkable before weights load (blocking; reads files, uses no network).
 
     Raises:
@@ -75,7 +79,7 @@ def make_plan(recipe: Recipe, registry: Registry, resources: Resources, prompt: 
             try:
                 plan.facts[path] = node.inspect(resources)
             except CounterpointError as error:
-                plan.findings.append(Finding("error", path, error.message, error.hint))
+                plan.findings.append(Finding("error", path, error.message, how_to_make(node, registry) or error.hint))
     for path, facts in plan.facts.items():
         if resources.offline and facts.weight_bytes is None:
             plan.findings.append(
@@ -86,13 +90,14 @@ def make_plan(recipe: Recipe, registry: Registry, resources: Resources, prompt: 
                     "run it once without --offline, or `counterpoint models pull` it",
                 )
             )
+    bridges = bridges or Bridges()
     for path, node in used.items():
-        _check_node(plan, path, node, prompt)
+        _check_node(plan, path, node, prompt, bridges)
     _check_memory(plan)
     return plan
 
 
-def _check_node(plan: Plan, path: str, node: Node, prompt: Prompt | None) -> None:
+def _check_node(plan: Plan, path: str, node: Node, prompt: Prompt | None, bridges: Bridges) -> None:
     sampling = plan.recipe.sampling
     if isinstance(node, Generator):
         try:
@@ -100,7 +105,7 @@ def _check_node(plan: Plan, path: str, node: Node, prompt: Prompt | None) -> Non
         except ValueError as error:
             message = str(error).split("Value error, ")[-1].split(" [type=")[0]
             plan.findings.append(Finding("error", path, message))
-    view = NodePlan(path, sampling, _resolver(plan), _fact_finder(plan), plan.findings)
+    view = NodePlan(path, sampling, _resolver(plan), _fact_finder(plan), plan.graph.target, bridges, plan.findings)
     node.check(view)
     if isinstance(node, Verifier) and prompt is not None:
         missing = [name for name in node.requires if name not in prompt.fields]

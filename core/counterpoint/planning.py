@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from counterpoint.errors import BridgeError
 from counterpoint.session import ModelShape
 from counterpoint.settings import Sampling
 
 if TYPE_CHECKING:
+    from counterpoint.bridge import Bridges, Mapping, TokenizerBridge
     from counterpoint.node import Node
     from counterpoint.store import ModelStore
     from counterpoint.store import Progress as StoreProgress
@@ -67,6 +69,10 @@ class NodePlan:
     """Path and node of a reference."""
     facts: Callable[[str | Node], ModelFacts | None]
     """Facts of the leaf model behind a reference; None for compositions."""
+    play: Callable[[str | Node, type[Node]], tuple[str, Node]]
+    """Path and node that play a role for a reference: the node itself, or what wraps it."""
+    bridges: Bridges
+    """Between vocabularies."""
     findings: list[Finding] = field(default_factory=list)
 
     def refuse(self, message: str, hint: str = "") -> None:
@@ -77,20 +83,34 @@ class NodePlan:
         """Reports something the user should know."""
         self.findings.append(Finding("warning", self.path, message, hint))
 
-    def want_same_vocabulary(self, draft: str | Node, target: str | Node) -> None:
-        """Refuses two models with different vocabularies, when both are known (through a node that wraps one, too)."""
-        node = self.resolve(draft)[1]
-        if node.adapts is not None:
-            draft = getattr(node, node.adapts)
-        ours, theirs = self.facts(draft), self.facts(target)
-        if ours is None or theirs is None or ours.tokenizer is None or theirs.tokenizer is None:
-            return
-        if ours.tokenizer.fingerprint != theirs.tokenizer.fingerprint:
-            self.refuse(
-                f"'{self.resolve(draft)[0]}' and '{self.resolve(target)[0]}' have different vocabularies "
-                f"({ours.tokenizer.size} and {theirs.tokenizer.size} tokens), which nothing can bridge yet",
-                "use models of one family; prompt_lookup drafts for any",
+    def tokenizer(self, reference: str | Node) -> Tokenizer | None:
+        """The vocabulary of a model, of a composition or of what wraps one; None while it is not known."""
+        node = self.resolve(reference)[1]
+        while (field := node.adapts or node.speaks_as) is not None:
+            reference = getattr(node, field)
+            node = self.resolve(reference)[1]
+        facts = self.facts(reference)
+        return None if facts is None else facts.tokenizer
+
+    def bridge(self, outer: str | Node, inner: str | Node, mapping: Mapping = "auto") -> TokenizerBridge | None:
+        """The bridge between two models' vocabularies, when both are known: refused where they do not allow the mapping, and
+        what is lost is told."""
+        ours, theirs = self.tokenizer(outer), self.tokenizer(inner)
+        if ours is None or theirs is None:
+            return None
+        bridge = self.bridges.between(ours, theirs)
+        names = f"'{self.resolve(inner)[0]}' and '{self.resolve(outer)[0]}'"
+        try:
+            covered = bridge.covered(mapping)
+        except BridgeError as error:
+            self.refuse(f"{names}: {error.message}", error.hint)
+            return None
+        if not bridge.exact:
+            self.inform(
+                f"{names} have different vocabularies: {covered:.0%} of {bridge.words:,} tokens have an image "
+                f"({bridge.coverage:.0%} an equal one)"
             )
+        return bridge
 
     def inform(self, message: str) -> None:
         """Reports a prediction or a choice made."""

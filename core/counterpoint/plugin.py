@@ -4,7 +4,12 @@ Importing this loads neither torch nor transformers. Helpers that work on tensor
 a plugin's own tests need is in :mod:`counterpoint.testing`.
 """
 
+from counterpoint.alignment import Alignment
+from counterpoint.bridge import Mapping, TokenizerBridge
+from counterpoint.childstream import ChildStream
+from counterpoint.constraint import Constraint, ConstraintState
 from counterpoint.costs import PassCosts
+from counterpoint.criterion import SwitchCriterion
 from counterpoint.draws import Drawn, Purpose, Verdict
 from counterpoint.errors import (
     BridgeError,
@@ -38,12 +43,14 @@ from counterpoint.planning import ModelFacts, NodePlan, Resources
 from counterpoint.prompt import Completion, FinishReason, Message, Prompt
 from counterpoint.response import Response
 from counterpoint.running import Run
-from counterpoint.session import Backend, CacheFull, Draft, DraftSession, ModelShape, Rows, Session, Step, StepResult
+from counterpoint.session import Backend, CacheFull, Draft, DraftSession, ModelShape, Rows, Session, Step, StepResult, row_count
 from counterpoint.settings import Budget, Sampling
+from counterpoint.spelling import token_bytes
 from counterpoint.tasks import Columns, TaskType
 from counterpoint.tokenizer import IncrementalText, Tokenizer
 
 __all__ = [
+    "Alignment",
     "Alternative",
     "Backend",
     "BridgeError",
@@ -53,8 +60,11 @@ __all__ = [
     "CandidateFinished",
     "CandidateScored",
     "CandidateSelected",
+    "ChildStream",
     "Columns",
     "Completion",
+    "Constraint",
+    "ConstraintState",
     "CounterpointError",
     "Draft",
     "DraftSession",
@@ -70,6 +80,7 @@ __all__ = [
     "IncrementalText",
     "LanguageModel",
     "LeafModel",
+    "Mapping",
     "Message",
     "ModelError",
     "ModelFacts",
@@ -95,13 +106,17 @@ __all__ = [
     "Session",
     "Step",
     "StepResult",
+    "SwitchCriterion",
     "Switched",
     "TaskType",
     "Tokenizer",
+    "TokenizerBridge",
     "Trainer",
     "Unsupported",
     "Verdict",
     "Verified",
     "Verifier",
     "hookimpl",
+    "row_count",
+    "token_bytes",
 ]

@@ -87,6 +87,24 @@ class Response:
             self.finish_reason = "length"
         return self.finish_reason is None
 
+    async def sample(self) -> Completion:
+        """Draws one token after another from the session, from where the response stands, until it ends."""
+        session, run = self._session, self._run
+        row = await session.logits() if self.finish_reason is None else None
+        while self.finish_reason is None:
+            assert row is not None
+            drawn = await run.draw(row, session, self.history)
+            going_on = self.add(
+                drawn.ids[0],
+                proposer=session.path,
+                decider=session.path,
+                logprob=drawn.logprobs[0],
+                alternatives=drawn.alternatives[0] if drawn.alternatives else (),
+            )
+            if going_on:
+                row = (await session.extend(drawn.ids))[-1]
+        return self.finish()
+
     def finish(self) -> Completion:
         """Emits what is left and returns the completion."""
         self.flush()

@@ -9,14 +9,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from counterpoint.childstream import ChildStream, Valve
 from counterpoint.costs import PassCosts, total_costs
 from counterpoint.draws import Drawn, DrawRequest, Purpose, Verdict, draw_key
-from counterpoint.errors import RunError
+from counterpoint.errors import RunError, Unsupported
 from counterpoint.events import BudgetSpent as BudgetSpentEvent
 from counterpoint.events import CandidateScored, Emitted, EventBase, Forward, NodeFinished, NodeStarted
 from counterpoint.inputs import merge_sampling
 from counterpoint.ledger import Account, BudgetSpent
-from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Score, Verifier
+from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Score, Trainer, Verifier
 from counterpoint.prompt import Completion, FinishReason, Prompt
 from counterpoint.runstate import RunState
 from counterpoint.settings import Budget, Sampling
@@ -24,10 +25,11 @@ from counterpoint.settings import Budget, Sampling
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from counterpoint.bridge import TokenizerBridge
     from counterpoint.host import ModelHost, PassShare
     from counterpoint.recipe import Recipe
     from counterpoint.response import Response
-    from counterpoint.session import Draft, DraftSession, Session
+    from counterpoint.session import Backend, Draft, DraftSession, Session
     from counterpoint.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -52,7 +54,7 @@ class Run:
         parent: Run | None = None,
         sampling: Sampling | None = None,
         account: Account | None = None,
-        relay: Run | None = None,
+        relay: Run | ChildStream | None = None,
     ) -> None:
         self._state = state
         self.path = path
@@ -61,6 +63,7 @@ class Run:
         self.sampling = sampling or state.recipe.sampling
         self._account = account or Account()
         self._relay = relay
+        self._valve: Valve | None = parent._valve if parent else None  # whoever works for a streamed child waits with it
         self._children = 0
         self._span = state.new_span()
         self._sessions: list[Session | DraftSession] = []
@@ -113,6 +116,19 @@ class Run:
         """The path of a node referred to by one of this node's fields."""
         return self._state.graph.path_of(reference)
 
+    def node_of(self, reference: str | Node, protocol: type[Node]) -> Node:
+        """The node that one of this node's fields refers to, for a protocol that is no role (a constraint, say)."""
+        return self._state.graph.target(reference, protocol)[1]
+
+    async def make(self, node: Trainer) -> Completion:
+        """Runs the output node where it is a trainer (the engine's part); the text is what loads the artifact in recipes."""
+
+        async def call() -> Completion:
+            self.emit(Emitted(text=f"artifact:{await node.train(self)}"))
+            return self.completion("stop")
+
+        return await self._call("Trainer", node, call, own_budget=False)
+
     # --- events -----------------------------------------------------------------------------------------------------
 
     def emit(self, event: EventBase) -> None:
@@ -161,9 +177,49 @@ class Run:
         """
         path, node = self._state.graph.target(child, Generator)
         assert isinstance(node, Generator)
-        settings = sampling or merge_sampling(self.sampling, node.sampling, path)
+        settings = sampling or self.sampling_of(child)
         run = self._child(path, budget, settings, self if relay else None)
         return run._call("Generator", node, lambda: node.generate(_public(prompt), run), budget is not None)
+
+    def stream(
+        self,
+        child: str | Generator | LanguageModel | Node,
+        prompt: Prompt,
+        *,
+        budget: Budget | None = None,
+        sampling: Sampling | None = None,
+    ) -> ChildStream:
+        """A completion by another node, piece by piece, made no faster than the pieces are taken; may be left early.
+
+            async with run.stream(self.draft, prompt) as pieces:
+                async for piece in pieces:
+                    ...
+
+        Args:
+            child: the field that refers to it; a language model samples plainly.
+            prompt: what it is to answer, and from what prefix.
+            budget: an allowance for the call; when it is spent, the stream ends with what has been made so far.
+            sampling: settings in force below, instead of this node's own.
+        """
+        path, node = self._state.graph.target(child, Generator)
+        assert isinstance(node, Generator)
+        run = self._child(path, budget, sampling or self.sampling_of(child), None)
+
+        def call(stream: ChildStream) -> Coroutine[Any, Any, Completion]:
+            run._relay, run._valve = stream, stream.valve
+            return run._call("Generator", node, lambda: node.generate(_public(prompt), run), budget is not None)
+
+        return ChildStream(call, self._valve)
+
+    def sampling_of(self, child: str | Generator | LanguageModel | Node, under: Sampling | None = None) -> Sampling:
+        """The sampling settings of a child: what it sets itself, over ``under`` (by default this node's).
+
+        Raises:
+            RecipeError: together they contradict one another.
+        """
+        path, node = self._state.graph.target(child, Generator)
+        assert isinstance(node, Generator)
+        return merge_sampling(under or self.sampling, node.sampling, path)
 
     async def verify(self, verifier: str | Verifier, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
         """Scores of completions; the verifier sees the prompt's fields it requires."""
@@ -227,6 +283,24 @@ class Run:
         self._sessions.append(session)
         return session
 
+    async def load(self, model: str | LanguageModel | Node) -> tuple[str, LeafModel, Backend]:
+        """Path, node and loaded backend of a leaf model, held until the run ends. Trainers use its module, its tokenizer and its
+        stop tokens; what passes it makes are the engine's.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            Unsupported: it is a composition, which has no weights of its own.
+        """
+        path, node = self._state.graph.target(model, LanguageModel)
+        if not isinstance(node, LeafModel):
+            raise Unsupported(f"{path}: '{node.kind}' has no weights of its own", hint="name a model with weights here")
+        host = await self._state.engine.leaf_host(path, node, self)
+        return path, node, host.backend
+
+    async def bridge(self, outer: Tokenizer, inner: Tokenizer) -> TokenizerBridge:
+        """The bridge from an outer vocabulary, in which tokens are chosen, to an inner one."""
+        return await self.thread(self._state.engine.bridges.between, outer, inner)
+
     async def gather(self, *calls: Awaitable[T]) -> list[T]:
         """Several calls at once, sharing passes; if one fails, the others are stopped."""
         tasks = [asyncio.ensure_future(call) for call in calls]
@@ -255,25 +329,27 @@ class Run:
             return self.leaf_of(getattr(node, node.adapts))
         return None
 
+    def leaves_of(self, reference: str | Node) -> list[str]:
+        """Paths of the leaf models at or below a reference: one for a model, several for a composition, none for a look-up."""
+        return self._state.graph.leaves(self._state.graph.path_of(reference))
+
     async def pass_costs(self, reference: str | Node, *, measured: bool = True) -> PassCosts:
         """What passes of a model cost: in seconds, from this machine's calibration, or nominally, by the weights read.
 
         A composition costs what its leaf models cost together. A model that has not been opened is loaded only if its costs are
         not known from before.
         """
-        graph = self._state.graph
-        path = self.leaf_of(reference) or graph.path_of(reference)
         costs = []
-        for leaf in graph.leaves(path):
-            node = graph.nodes[leaf]
+        for leaf in self.leaves_of(reference):
+            node = self._state.graph.nodes[leaf]
             assert isinstance(node, LeafModel)
             costs.append(await self._state.engine.leaf_costs(leaf, node, self, measured=measured))
         return total_costs(costs, "seconds" if measured else "weights read")
 
     def rows_in_flight(self, reference: str | Node) -> int:
-        """Sessions open on the leaf model behind a reference, in all runs: how many rows may share its passes."""
-        path = self.leaf_of(reference)
-        return max(1, self._state.hosts[path].slots) if path in self._state.hosts else 1
+        """Sessions open on a model, in all runs: how many rows may share its passes (of a composition's, its busiest)."""
+        leaves = self.leaves_of(reference)
+        return max([1, *(self._state.hosts[path].slots for path in leaves if path in self._state.hosts)])
 
     def _part(self, path: str, node: Node, role: str) -> Run:
         """The run of a node that works as a part of this one: it draws with this node's noise, and ends with it."""
@@ -404,6 +480,8 @@ class Run:
         return request
 
     async def _draw(self, request: DrawRequest, new: int) -> Drawn | Verdict:
+        if self._valve is not None:
+            await self._valve.passing()
         self._account.admit(tokens=new)
         self.count_tokens(new)  # before the draw, for others may draw at the same time
         try:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from counterpoint.draws import Purpose
+from counterpoint.errors import Unsupported
 from counterpoint.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from counterpoint.costs import PassCosts
 
@@ -86,6 +88,36 @@ class Session(ABC):
     @abstractmethod
     def close(self) -> None:
         """Gives the row back; a second call changes nothing."""
+
+
+class KnownRows:
+    """The rows of a session's latest pass, by the length at which each is the next token's distribution."""
+
+    def __init__(self) -> None:
+        self._rows: Tensor | None = None
+        self._first = 0
+
+    def put(self, rows: Tensor, first: int) -> None:
+        """Remembers rows; the first is the distribution at length ``first``."""
+        self._rows, self._first = rows, first
+
+    def at(self, length: int) -> Tensor | None:
+        """The row at a length, if it is known."""
+        if self._rows is None or not 0 <= length - self._first < len(self._rows):
+            return None
+        return self._rows[length - self._first]
+
+    def cut(self, length: int) -> None:
+        """Forgets rows beyond a length."""
+        if self._rows is not None:
+            keep = length - self._first + 1
+            self._rows = self._rows[:keep] if keep > 0 else None
+
+    def copy(self) -> KnownRows:
+        """The same rows, for a session that goes its own way."""
+        twin = KnownRows()
+        twin._rows, twin._first = self._rows, self._first
+        return twin
 
 
 @dataclass(frozen=True)
@@ -215,6 +247,24 @@ class Backend(ABC):
     def pass_costs(self) -> PassCosts | None:
         """What passes cost, where that is known without timing them; None has them timed when somebody asks."""
         return None
+
+    def module(self) -> nn.Module:
+        """The model as a causal language model of transformers with its ordinary attention, for trainers and learned heads.
+
+        ``module(input_ids).logits`` knows nothing of slots. The weights are shared: whoever trains works on a copy.
+
+        Raises:
+            Unsupported: this backend has none (:attr:`LeafModel.has_module` says so before).
+        """
+        raise Unsupported(f"{type(self).__name__} gives no torch module", hint="use a huggingface model")
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Writes the tokenizer's files into a folder, for a model that shares the vocabulary.
+
+        Raises:
+            Unsupported: this backend cannot (none that has no module need be able to).
+        """
+        raise Unsupported(f"{type(self).__name__} cannot write its tokenizer", hint="use a huggingface model")
 
     def synchronize(self) -> None:
         """Waits until the device has finished, so that a pass can be timed; a no-op where passes block."""

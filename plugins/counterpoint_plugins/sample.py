@@ -21,20 +21,7 @@ class Sample(Generator):
 
     async def generate(self, prompt: Prompt, run: Run) -> Completion:
         session = await run.open(self.model, prompt)
-        response = Response(run, session, run.sampling)
-        row = await session.logits()
-        while response.finish_reason is None:
-            drawn = await run.draw(row, session, response.history)
-            going_on = response.add(
-                drawn.ids[0],
-                proposer=session.path,
-                decider=session.path,
-                logprob=drawn.logprobs[0],
-                alternatives=drawn.alternatives[0] if drawn.alternatives else (),
-            )
-            if going_on:
-                row = (await session.extend(drawn.ids))[-1]
-        return response.finish()
+        return await Response(run, session, run.sampling).sample()
 
 
 @hookimpl

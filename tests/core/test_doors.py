@@ -77,7 +77,13 @@ def test_the_door_for_plugins_offers_what_it_says() -> None:
 def test_plugins_use_no_other_door() -> None:
     import counterpoint_plugins
 
-    authors = {"counterpoint.plugin", "counterpoint.tensors", "counterpoint.sandbox"}
+    authors = {
+        "counterpoint.plugin",
+        "counterpoint.tensors",
+        "counterpoint.composition",
+        "counterpoint.sandbox",
+        "counterpoint.training",
+    }
     applications = {"counterpoint", "counterpoint.cli.backend"}  # the harness's model runs recipes, as an application does
     for path in Path(counterpoint_plugins.__path__[0]).rglob("*.py"):
         allowed = authors | (applications if path.parent.name == "lm_eval" else set())
@@ -85,6 +91,6 @@ def test_plugins_use_no_other_door() -> None:
         assert {name for name in used if not name.startswith("counterpoint_plugins")} <= allowed, path
 
 
-@pytest.mark.parametrize("name", ["api", "engine", "errors", "testing", "tensors", "trace"])
+@pytest.mark.parametrize("name", ["api", "engine", "errors", "testing", "tensors", "composition", "training", "trace"])
 def test_public_modules_say_what_they_are_for(name: str) -> None:
     assert importlib.import_module(f"counterpoint.{name}").__doc__

@@ -80,7 +80,7 @@ def test_wrong_roles(build: Any) -> None:
     )
     refused(build, nodes, "r, output: 'l' (prompt_lookup) is a Drafter, but a Generator is wanted here", "fit: s", output="l")
     alone = {"s": {"kind": "sample", "model": {"kind": "prompt_lookup"}}}
-    refused(build, alone, "r, s.model: 's.model' (prompt_lookup) is a Drafter", "kinds that fit: fake, huggingface")
+    refused(build, alone, "r, s.model: 's.model' (prompt_lookup) is a Drafter", "kinds that fit: constrained, contrastive, ")
     verifier = {"m": {"kind": "fake"}, "s": {"kind": "script", "action": "a", "verifier": "m"}}
     refused(build, verifier, "'m' (fake) is a LanguageModel, but a Verifier is wanted here", "script_verifier")
 

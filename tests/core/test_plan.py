@@ -40,22 +40,34 @@ def test_a_plan_knows_its_models(stage: Any) -> None:
     assert errors(plan) == []
 
 
-def test_drafts_with_another_vocabulary_are_refused(stage: Any) -> None:
+def drafting(stage: Any, alphabet: str, temperature: float = 0.0) -> Any:
     nodes = {
         "big": MODEL,
-        "odd": {"kind": "fake", "alphabet": "abc"},
+        "odd": {"kind": "fake", "alphabet": alphabet},
         "wrapped": {"kind": "model_drafter", "model": "odd"},
         "s": {"kind": "speculative", "target": "big", "draft": ["odd", "wrapped", {"kind": "prompt_lookup"}]},
     }
-    plan = planned(stage, nodes)
+    return planned(stage, nodes, sampling={"temperature": temperature})
+
+
+def test_drafts_of_a_vocabulary_with_nothing_in_common_are_refused(stage: Any) -> None:
+    plan = drafting(stage, "ABC")
     assert len(errors(plan)) == 2
     for node, message in errors(plan):
         assert node == "s"
-        for part in ("odd", "big", "different vocabularies", "4", "31"):
+        for part in ("odd", "big", "no token in common", "4", "31"):
             assert part in message
-    with pytest.raises(RecipeError, match="r, s: ") as caught:
+    with pytest.raises(RecipeError, match="r, s: "):
         plan.check()
-    assert "prompt_lookup drafts for any" in caught.value.hint
+
+
+@pytest.mark.parametrize(("temperature", "level"), [(0.0, "strings"), (0.8, "tokens")])
+def test_the_plan_says_how_another_vocabulary_drafts(stage: Any, temperature: float, level: str) -> None:
+    plan = drafting(stage, "abcdefghij0123", temperature)
+    plan.check()
+    said = [finding.message for finding in plan.findings if finding.level == "info" and finding.node == "s"]
+    assert any("33% of 30 tokens have an image" in message for message in said)
+    assert any(f"'odd' drafts at the level of {level}: sampling is" in message for message in said)
 
 
 def test_a_target_that_drafts_for_itself_is_warned_of(stage: Any) -> None:

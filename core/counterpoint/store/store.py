@@ -148,7 +148,7 @@ class ModelStore:
             return None
 
     def list(self) -> builtins.list[StoredModel]:
-        """Every catalogue model, every snapshot and every conversion of a user's own file, with its state and size."""
+        """Every catalogue model, snapshot, conversion of a user's own file and trained artifact, with its state and size."""
         models = []
         for name, entry in self.catalogue.models.items():
             home = self.root / "pypi" / name
@@ -162,6 +162,10 @@ class ModelStore:
                 name, licence = about.get("source", "?"), about.get("licence", "not stated")
                 what = "a snapshot" if "commit" in about else "converted from a file of yours"
                 models.append(StoredModel(name, what, licence, "converted", files.size_of(path.parent)))
+        for path in sorted(paths.artifacts().glob(f"*/{manifest.MANIFEST}")):
+            what = (files.read_json(path) or {}).get("what", "made by a trainer")
+            name = f"artifact:{path.parent.name}"
+            models.append(StoredModel(name, what, "its base model's", "converted", files.size_of(path.parent)))
         return models
 
     def verify(self, source: str | Source, progress: ProgressCallback | None = None) -> builtins.list[Problem]:
@@ -232,7 +236,7 @@ class ModelStore:
         return self.catalogue.models[source.location], self.root / "pypi" / source.location
 
     def _artifact(self, source: Source) -> Path:
-        return paths.home() / "artifacts" / source.location
+        return paths.artifacts() / source.location
 
     def _own_home(self, source: Source, report: ProgressCallback) -> Path:
         """Where the conversion of a user's own GGUF file is kept: by content, so a moved file is not converted again."""

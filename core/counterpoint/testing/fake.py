@@ -24,34 +24,44 @@ END = len(ALPHABET)
 
 
 class CharTokenizer:
-    """One token per character of an alphabet, and one end-of-turn token."""
+    """One token per character of an alphabet, tokens of several characters if wanted, and one end-of-turn token.
 
-    def __init__(self, alphabet: str = ALPHABET) -> None:
+    A text is cut from left to right into the longest tokens, so that what follows a character changes its token.
+    """
+
+    def __init__(self, alphabet: str = ALPHABET, words: Sequence[str] = ()) -> None:
         self.alphabet = alphabet
+        self._tokens = [*alphabet, *words]
+        self._words = sorted(words, key=len, reverse=True)
 
     @cached_property
     def fingerprint(self) -> str:
-        return hashlib.sha256(self.alphabet.encode()).hexdigest()[:16]
+        return hashlib.sha256("\0".join([self.alphabet, *self._tokens[len(self.alphabet) :]]).encode()).hexdigest()[:16]
 
     @property
     def size(self) -> int:
-        return len(self.alphabet) + 1
+        return len(self._tokens) + 1
 
     @property
     def special_ids(self) -> frozenset[int]:
-        return frozenset({len(self.alphabet)})
+        return frozenset({len(self._tokens)})
 
     def mapping(self) -> Mapping[str, int]:
         return {self.token(index): index for index in range(self.size)}
 
     def token(self, token_id: int) -> str:
-        return self.alphabet[token_id] if token_id < len(self.alphabet) else "<end>"
+        return self._tokens[token_id] if token_id < len(self._tokens) else "<end>"
 
     def encode(self, text: str, *, add_special: bool = False) -> list[int]:
-        return [self.alphabet.index(char) if char in self.alphabet else 0 for char in text.lower()]
+        ids, text, at = [], text.lower(), 0
+        while at < len(text):
+            token = next((word for word in self._words if text.startswith(word, at)), text[at])
+            ids.append(self._tokens.index(token) if token in self._tokens else 0)
+            at += len(token)
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        return "".join(self.alphabet[index] for index in ids if index < len(self.alphabet))
+        return "".join(self._tokens[index] for index in ids if index < len(self._tokens))
 
     def render_chat(self, messages: Sequence[Mapping[str, str]]) -> str | None:
         return "".join(f"{message['role']}. {message['content']}\n" for message in messages)
@@ -61,7 +71,7 @@ class FakeBackend(Backend):
     """Distributions that depend on the last ``memory`` tokens by a hash: deterministic, and different after every text."""
 
     def __init__(self, node: FakeModel) -> None:
-        self.tokenizer = CharTokenizer(node.alphabet)
+        self.tokenizer = CharTokenizer(node.alphabet, node.words)
         size = self.tokenizer.size
         self.shape = ModelShape(1000 * node.cost, 1, 1, 8, 8, size, 16)
         self.context = node.context
@@ -157,6 +167,7 @@ class FakeModel(LeafModel):
     context: int = Field(default=2048, ge=1, description="Longest prompt and response together, in tokens.")
     cost: int = Field(default=1, ge=1, description="Relative cost of a pass.")
     alphabet: str = Field(default=ALPHABET, min_length=2, description="The characters that are tokens.")
+    words: tuple[str, ...] = Field(default=(), description="Tokens of several characters beside them.")
     cache: int | None = Field(default=None, ge=1, description="Most tokens that all slots hold together.")
     rows: int | None = Field(default=None, ge=1, description="Most slots.")
     fails_after: int | None = Field(default=None, description="Fails at the pass after so many.")

@@ -106,22 +106,26 @@ def assert_session_laws(
     async def probe(node: _Probe, prompt: Prompt, run: Run) -> None:
         assert node.model is not None
         session = await run.open(node.model, prompt)
-        assert session.length == 0, "a session starts with an empty response"
+        start = len(session.prefix_ids)
+        assert session.length == start, "a session starts with the prompt's prefix as its response"
         first = await session.logits()
         assert first.shape == (session.tokenizer.size,), "a row has one logit per token of the tokenizer"
         all_rows = await session.extend(ids, rows="all")
         assert all_rows.shape == (len(ids), session.tokenizer.size)
         expected = torch.cat([first[None], all_rows])
-        assert session.length == len(ids)
+        assert session.length == start + len(ids)
 
         for length in (len(ids), 3, 3, 0):
-            session.rollback(length)
-            assert session.length == length
+            session.rollback(start + length)
+            assert session.length == start + length
             same((await session.logits())[None], expected[length : length + 1], f"the row after rolling back to {length}")
         session.rollback(0)
+        await session.extend(session.prefix_ids, rows="none")
+        same((await session.logits())[None], expected[:1], "the row after rolling back to nothing and feeding the prefix")
+        session.rollback(start)
         await session.extend(ids[:2], rows="none")
         await session.extend([ids[4], ids[5]], rows="last")
-        session.rollback(2)
+        session.rollback(start + 2)
         rest = await session.extend(ids[2:], rows="all")
         same(rest, expected[3:], "extend-then-rollback equals never-extended")
 
@@ -135,7 +139,7 @@ def assert_session_laws(
         tails = [ids[3:], list(reversed(ids[3:]))]
         both = await run.gather(*(twin.extend(tail, rows="all") for twin, tail in zip(twins, tails, strict=True)))
         same(both[0], expected[4:], "forked and batched equal separate")
-        assert base.length == 3, "a fork leaves its origin as it was"
+        assert base.length == start + 3, "a fork leaves its origin as it was"
         alone = await run.open(node.model, prompt)
         await alone.extend(ids[:3], rows="none")
         same(both[1], await alone.extend(tails[1], rows="all"), "forked and batched equal separate")
@@ -146,10 +150,10 @@ def assert_session_laws(
         wanted = torch.log_softmax(expected[:-1], -1)[torch.arange(len(ids)), torch.tensor(ids)]
         assert scores.shape == (len(ids),)
         assert torch.allclose(scores, wanted, atol=tolerance), "score agrees with the rows"
-        assert scored.length == len(ids), "score extends the session"
+        assert scored.length == start + len(ids), "score extends the session"
         same((await scored.logits())[None], expected[-1:], "the row after scoring")
 
-        for length in (-1, len(ids) + 1):
+        for length in (-1, start + len(ids) + 1):
             try:
                 session.rollback(length)
             except ValueError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ class HuggingFaceModel(LeafModel):
     Rows of different lengths share one pass without padding: the tokens of all rows are laid end to end, and only attention
     looks at each row's own slot of the cache.
     """
+
+    has_module: ClassVar[bool] = True
 
     kind: Literal["huggingface"] = "huggingface"
     source: str = Field(

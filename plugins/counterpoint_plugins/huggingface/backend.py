@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from counterpoint.plugin import Backend, ModelShape, Step, StepResult
@@ -15,6 +17,8 @@ from counterpoint_plugins.huggingface.tokenizer import HuggingFaceTokenizer
 
 class HuggingFaceBackend(Backend):
     """Ragged passes of a causal language model over a cache of slots."""
+
+    tokenizer: HuggingFaceTokenizer
 
     def __init__(
         self,
@@ -90,6 +94,16 @@ class HuggingFaceBackend(Backend):
             else:
                 results.append(StepResult(rows))
         return results
+
+    def module(self) -> nn.Module:
+        # The same parameters in modules of their own, so that the attention of slots and the ordinary one do not share a config.
+        shared = {id(tensor): tensor for tensor in (*self.model.parameters(), *self.model.buffers())}
+        twin = copy.deepcopy(self.model, shared)
+        twin.set_attn_implementation("sdpa")
+        return twin
+
+    def save_tokenizer(self, folder: Path) -> None:
+        self.tokenizer.save(folder)
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

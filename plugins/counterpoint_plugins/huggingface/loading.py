@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,8 @@ from counterpoint_plugins.huggingface.tokenizer import HuggingFaceTokenizer
 if TYPE_CHECKING:
     from counterpoint_plugins.huggingface import HuggingFaceModel
 
+_LOADING = threading.Lock()
+"""transformers builds a model in a context of the whole process: of two at once, one is left without some of its weights."""
 _CACHEABLE_LAYERS = {"full_attention", "sliding_attention"}
 
 
@@ -28,6 +31,9 @@ def inspect(node: HuggingFaceModel, resources: Resources) -> ModelFacts:
     """What the files say, without weights; only the download when they are not here."""
     device = _device(node)
     found = resources.store.locate(node.source)
+    for name in (node.source, node.adapter or ""):
+        if name.startswith("artifact:"):
+            resources.store.path(name)  # raises where it is absent: nothing can fetch it
     identity = found.key if found is not None else node.source
     key = "|".join([identity, node.dtype, node.device, str(node.quantization), node.adapter or ""])
     if found is None or found.directory is None:
@@ -65,7 +71,7 @@ def load(node: HuggingFaceModel, resources: Resources) -> HuggingFaceBackend:
     if node.quantization:
         options["quantization_config"] = _quantization(node.quantization)
     try:
-        with _no_progress_bars():
+        with _LOADING, _no_progress_bars():
             model = AutoModelForCausalLM.from_pretrained(
                 files.directory,
                 dtype=dtype,
@@ -83,7 +89,8 @@ def load(node: HuggingFaceModel, resources: Resources) -> HuggingFaceBackend:
             hint=f"`counterpoint models verify {node.source}` checks the files",
         ) from error
     if node.adapter:
-        model = _adapted(model, node.adapter, resources)
+        with _LOADING:
+            model = _adapted(model, node.adapter, resources)
     _copy_into_memory(model)
     model.eval()
     tokenizer = _tokenizer(files.directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class HuggingFaceTokenizer:
             [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
         )
         return str(rendered)
+
+    def save(self, folder: Path) -> None:
+        """Writes its files, the chat template included."""
+        self._tokenizer.save_pretrained(folder)
 
     @property
     def has_chat_template(self) -> bool:

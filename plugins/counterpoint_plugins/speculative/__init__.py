@@ -46,7 +46,7 @@ class Speculative(Generator):
     kind: Literal["speculative"] = "speculative"
     target: Ref[LanguageModel] = Field(description="The model whose answer it is.")
     draft: Ref[Drafter] | tuple[Ref[Drafter], ...] = Field(
-        description="A drafter (a smaller language model with the same vocabulary, prompt_lookup), or several in order of preference."
+        description="A drafter (a smaller language model, prompt_lookup), or several in order of preference."
     )
     rule: Literal["invariant", "rejection"] = Field(
         default="invariant",
@@ -67,7 +67,9 @@ class Speculative(Generator):
 
     def check(self, plan: NodePlan) -> None:
         for draft in self.drafters:
-            plan.want_same_vocabulary(draft, self.target)
+            drafter = plan.play(draft, Drafter)[1]
+            assert isinstance(drafter, Drafter)
+            drafter.check_beside(self.target, plan)
             if plan.resolve(draft)[0] == plan.resolve(self.target)[0]:
                 plan.warn("the target drafts for itself, which only costs time", "draft with a smaller model")
 
@@ -115,8 +117,8 @@ class Speculative(Generator):
     async def _costs(self, run: Run) -> StepCosts:
         """Costs of passes: seconds from a calibration; nominal ones where drafts decide what is drawn, so that clocks do not."""
         measured = self.rule == "invariant"
-        leaves = [path for draft in self.drafters if (path := run.leaf_of(draft)) is not None]
-        drafters = {path: await run.pass_costs(path, measured=measured) for path in leaves}
+        models = [draft for draft in self.drafters if run.leaves_of(draft)]
+        drafters = {_cost_path(run, draft): await run.pass_costs(draft, measured=measured) for draft in models}
         return StepCosts(await run.pass_costs(self.target, measured=measured), drafters)
 
     async def _propose(
@@ -169,12 +171,17 @@ def _add(response: Response, target: Session, drawn: Drawn, index: int, proposer
     )
 
 
+def _cost_path(run: Run, drafter: str | Drafter) -> str:
+    """What a drafter's costs go by: its model, so that two drafters with one model share what is known of it."""
+    return run.leaf_of(drafter) or run.path_of(drafter)
+
+
 class _LazyDrafter:
     """A drafter that is opened when it is asked first: one that never pays never processes the prompt."""
 
     def __init__(self, node: str | Drafter, run: Run, prompt: Prompt, target: Session) -> None:
         self._node, self._run, self._prompt, self._target = node, run, prompt, target
-        self.path = run.leaf_of(node) or run.path_of(node)
+        self.path = _cost_path(run, node)
         """What its costs go by."""
         self.proposer = self.path
         """Whose tokens they are."""

@@ -174,8 +174,12 @@ class DraftPolicy:
         return proceed
 
     def trim(self, drafter: str, draft: Draft) -> Draft:
-        """The beginning of a draft that is worth verifying; nothing, when a later drafter promises more."""
-        if not self._adaptive or not draft.ids:
+        """The beginning of a draft that is worth verifying; nothing, when a later drafter promises more.
+
+        A draft that brings its distribution is verified whole: the rejection rule counts on tokens that were drawn from it, and
+        tokens of which the less probable have been left out were not.
+        """
+        if not self._adaptive or not draft.ids or draft.logits is not None:
             return draft
         acceptance = self._acceptance.setdefault(drafter, Acceptance())
         chance, gain, best, keep = 1.0, 0.0, self._least_gain, 0
@@ -196,8 +200,7 @@ class DraftPolicy:
             self._count(drafter, -lost)
         if keep == len(draft.ids):
             return draft
-        logits = None if draft.logits is None else draft.logits[:keep]
-        return replace(draft, ids=draft.ids[:keep], logits=logits, confidence=draft.confidence[:keep])
+        return replace(draft, ids=draft.ids[:keep], confidence=draft.confidence[:keep])
 
     @property
     def _least_gain(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,15 @@ def test_dtypes(engine: cp.Engine, folders: dict[str, Path], dtype: str) -> None
     )
     assert len(result.completion.ids) == 5
     assert engine.hosts()[-1].backend.model.dtype == getattr(torch, dtype)  # type: ignore[attr-defined]
+
+
+def test_models_loaded_at_the_same_time_are_whole(folders: dict[str, Path]) -> None:
+    """transformers builds models in a context of the process: of two at once, one lost weights."""
+    names = list(ARCHITECTURES) * 4
+    with ThreadPoolExecutor(6) as threads:
+        for backend in threads.map(lambda name: load(folders[name]), names):
+            (result,) = backend.forward([Step(backend.new_slot(), [1, 2, 3], 1)])
+            assert result.rows[:, : backend.tokenizer.size].isfinite().all()
 
 
 def test_padding_ids_are_impossible(engine: cp.Engine, folders: dict[str, Path]) -> None:

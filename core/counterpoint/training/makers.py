@@ -1,0 +1,42 @@
+"""Which recipe makes an artifact that is not there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from counterpoint import paths
+from counterpoint.node import Node, Trainer
+from counterpoint.recipe import recipe_files
+from counterpoint.registry import Registry
+
+_PREFIX = "artifact:"
+
+
+def how_to_make(node: Node, registry: Registry) -> str:
+    """For a node that names an absent artifact: the command that makes it, and how long it takes; empty when unknown."""
+    for _, value in node:
+        if isinstance(value, str) and value.startswith(_PREFIX):
+            name = value.removeprefix(_PREFIX)
+            if not (paths.artifacts() / name).is_dir() and (found := _maker(name, registry)) is not None:
+                recipe, minutes = found
+                time = f", in about {minutes:g} minutes on two cores" if minutes else ""
+                begun = " (it has been begun, and goes on)" if (paths.artifacts() / ".partial" / name).is_dir() else ""
+                return f"`counterpoint train {recipe}` makes it{time}{begun}"
+    return ""
+
+
+def _maker(name: str, registry: Registry) -> tuple[str, float | None] | None:
+    trainers = {entry.kind for entry in registry.kinds() if issubclass(entry.node, Trainer)}
+    for recipe, text in sorted(recipe_files(registry).items()):
+        if name not in text:
+            continue
+        try:
+            data: Any = yaml.safe_load(text)
+            node = data["nodes"][data["output"]]
+        except (yaml.YAMLError, LookupError, TypeError):
+            continue  # a recipe that cannot be read makes nothing
+        if isinstance(node, dict) and node.get("kind") in trainers and node.get("artifact") == name:
+            return recipe, node.get("minutes")
+    return None

@@ -1,0 +1,231 @@
+"""The working folder of an artifact: checkpoints, losses, and the finished folder put in place in one step.
+
+Layout under ``counterpoint.paths.artifacts()``::
+
+    NAME/                               a finished artifact; `artifact:NAME` in recipes
+    .partial/NAME/settings.json         what is being trained; a later start has to agree with it
+    .partial/NAME/checkpoint-N.safetensors   tensors, and the rest as JSON in its metadata: nothing is pickled
+    .partial/NAME/losses.jsonl          a line a step
+    .partial/NAME.lock                  held by the process that trains
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from filelock import FileLock, Timeout
+
+from counterpoint import paths
+from counterpoint.errors import ModelError, RunError
+from counterpoint.store import files, manifest
+from counterpoint.store.folders import check_safetensors
+from counterpoint.store.progress import ignore
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CARD: Final = manifest.MANIFEST
+"""The file in an artifact's folder that says what it is, as JSON."""
+LOSSES: Final = "losses.jsonl"
+_SETTINGS: Final = "settings.json"
+_KEPT: Final = 2  # checkpoints: should the latest be damaged, the one before it is still there
+
+
+class Workshop:
+    """Where one artifact is made, by one process at a time (a context manager).
+
+    Args:
+        name: of the artifact.
+        path: of the node that makes it, for errors.
+    """
+
+    def __init__(self, name: str, path: str) -> None:
+        self.name = name
+        self.node = path
+        self.target = paths.artifacts() / name
+        self.path = paths.artifacts() / ".partial" / name
+        self._lock = FileLock(self.path.with_name(f"{name}.lock"))
+
+    def __enter__(self) -> Workshop:
+        """Takes the folder.
+
+        Raises:
+            RunError: the artifact is there already, or another process makes it.
+        """
+        if self.target.exists():
+            raise RunError(
+                f"{self.node}: the artifact '{self.name}' is there already",
+                hint=f"recipes use it as artifact:{self.name}; give another name, or remove it with "
+                f"`counterpoint models rm artifact:{self.name}`",
+            )
+        with self._on_disk("make the working folder"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise RunError(
+                    f"{self.node}: another process is training '{self.name}'", hint="wait for it, or give another name"
+                ) from None
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lock.release()
+
+    def agree(self, settings: Mapping[str, Any]) -> None:
+        """Records what is being trained, or compares it with what an earlier start recorded.
+
+        Raises:
+            RunError: they differ, so that the checkpoints that are there belong to another training.
+        """
+        given = json.loads(json.dumps(settings))
+        known = files.read_json(self.path / _SETTINGS)
+        if known is None or not self._checkpoints():
+            with self._on_disk("record the settings"):
+                files.write_json(self.path / _SETTINGS, given)
+            return
+        different = sorted(name for name in {*known, *given} if known.get(name) != given.get(name))
+        if different:
+            shown = "; ".join(f"{name}: {known.get(name)!r} before, {given.get(name)!r} now" for name in different)
+            raise RunError(
+                f"{self.node}: the training of '{self.name}' that was begun had other settings: {shown}",
+                hint=f"give it the same settings, give another name, or delete {self.path} to begin anew",
+            )
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Keeps a checkpoint; the one before it stays, older ones go.
+
+        Raises:
+            RunError: it cannot be written; the last one is still whole.
+        """
+        self.save(f"checkpoint-{step:08d}", tensors, {**state, "step": step})
+        for old in self._checkpoints()[:-_KEPT]:
+            old.unlink()
+
+    def latest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and state of the latest whole checkpoint; None when there is none."""
+        for path in reversed(self._checkpoints()):
+            try:
+                check_safetensors(path)
+            except ModelError:
+                continue  # cut short by a failing disk: the one before it will do
+            return self.load(path.stem)
+        return None
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self.path.glob("checkpoint-*.safetensors"))
+
+    def save(self, name: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Writes ``NAME.safetensors`` atomically, with ``state`` (plain JSON) in its metadata.
+
+        Raises:
+            RunError: the disk is full, or the folder cannot be written; what was there before is whole.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        temporary = self.path / f".{name}.{os.getpid()}"
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        with self._on_disk(f"write {name} ({size / 1e6:.0f} MB)"):
+            try:
+                save_file(
+                    {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
+                    temporary,
+                    metadata={"state": json.dumps(state)},
+                )
+                files.place(temporary, self.path / f"{name}.safetensors")
+            except SafetensorError as error:
+                raise OSError(errno.EIO, str(error)) from error
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and state of ``NAME.safetensors``."""
+        from safetensors import safe_open
+
+        with safe_open(self.path / f"{name}.safetensors", framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+            return tensors, json.loads(file.metadata()["state"])
+
+    # --- losses -----------------------------------------------------------------------------------------------------
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Appends a line to ``losses.jsonl``; it has a ``step``."""
+        with self._on_disk("record a loss"), (self.path / LOSSES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def losses(self) -> list[dict[str, Any]]:
+        """The lines of ``losses.jsonl``; one that a killed process was writing is left out."""
+        try:
+            text = (self.path / LOSSES).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def rewind(self, step: int) -> None:
+        """Forgets losses after a step: a resumed training makes them again."""
+        lines = "".join(json.dumps(line) + "\n" for line in self.losses() if line["step"] <= step)
+        temporary = self.path / f".{LOSSES}.{os.getpid()}"
+        with self._on_disk("rewind the losses"):
+            temporary.write_text(lines, encoding="utf-8")
+            files.place(temporary, self.path / LOSSES)
+
+    # --- the artifact -----------------------------------------------------------------------------------------------
+
+    def finish(self, write: Callable[[Path], None], card: Mapping[str, Any], text: str) -> Path:
+        """Puts the finished artifact in place, in one step, and clears the working folder.
+
+        Args:
+            write: writes what a node loads into the folder it is given.
+            card: what is to be known of the artifact, plain JSON; the checksums of all files are added.
+            text: the same for readers (``README.md``).
+
+        Raises:
+            RunError: it cannot be written; the checkpoints are still there.
+        """
+        folder = self.path / "artifact"
+        with self._on_disk("write the artifact"):
+            files.remove(folder)
+            folder.mkdir()
+            write(folder)
+            if (self.path / LOSSES).is_file():
+                (folder / LOSSES).write_bytes((self.path / LOSSES).read_bytes())
+            (folder / "README.md").write_text(text, encoding="utf-8")
+            manifest.record(folder, card, ignore)
+            files.place(folder, self.target)
+        files.remove(self.path)
+        return self.target
+
+    def require_space(self, needed: int) -> None:
+        """Makes sure, before hours of work, that ``needed`` bytes can be written.
+
+        Raises:
+            ModelError: the disk has less.
+        """
+        files.require_space(self.path, needed, f"train '{self.name}' (its checkpoints and the artifact)")
+
+    @contextmanager
+    def _on_disk(self, purpose: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            last = self._checkpoints()[-1:]
+            kept = f"; the last checkpoint, {last[0].name}, is whole" if last else ""
+            raise RunError(
+                f"{self.node}: cannot {purpose} in {self.path}: {error.strerror or error}{kept}",
+                hint="free some space, or move COUNTERPOINT_HOME to a larger disk; the same command then goes on from there",
+            ) from error
+
+
+def read_card(name: str) -> dict[str, Any] | None:
+    """The card of a finished artifact; None when there is none."""
+    card = files.read_json(paths.artifacts() / name / CARD)
+    return card if isinstance(card, dict) else None
