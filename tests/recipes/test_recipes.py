@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 
 from counterpoint.graph import build_graph
-from counterpoint.node import LeafModel
+from counterpoint.node import LeafModel, Trainer
 from counterpoint.recipe import load_recipe, parse_recipe
 from counterpoint.registry import Registry, load_plugins
 
@@ -28,7 +28,8 @@ def test_it_builds(name: str, registry: Registry) -> None:
     recipe = load_recipe(name, registry=registry)
     assert recipe.name == name
     assert recipe.description
-    assert recipe.prompt is not None
+    trains = isinstance(recipe.nodes[recipe.output], Trainer)
+    assert (recipe.prompt is None) == trains
     graph = build_graph(recipe, registry)
     assert graph.output.partition(":")[0] == recipe.output
     assert graph.unused == ()
@@ -47,7 +48,8 @@ def test_it_opens_with_a_comment(name: str) -> None:
     comment = "\n".join(line for line in lines[: lines.index("")])
     assert all(line.startswith("#") for line in comment.splitlines())
     assert "Source" in comment
-    assert f"#   counterpoint run {name}" in comment
+    command = "train" if name.startswith("train-") else "run"
+    assert f"#   counterpoint {command} {name}" in comment
     assert "# Expect: " in comment
     assert max(map(len, lines)) <= 132
 
@@ -58,8 +60,11 @@ def test_its_models_are_in_the_catalogue(name: str, registry: Registry) -> None:
 
     for node in load_recipe(name, registry=registry).nodes.values():
         if isinstance(node, LeafModel):
-            assert node.source in builtin_catalogue().models  # type: ignore[attr-defined]
+            source = node.source  # type: ignore[attr-defined]
+            made = source.removeprefix("artifact:")
+            assert source in builtin_catalogue().models or f"artifact: {made}" in TEXTS[f"train-{name}"]
 
 
 def test_all_of_them_are_here() -> None:
     assert {"sample", "small", "speculative", "speculative-rejection", "lookup", "smollm2", "gemma"} <= set(TEXTS)
+    assert {"contrastive", "proxy-tuning", "ensemble", "json", "python-names", "weak-to-strong"} <= set(TEXTS)

@@ -1,0 +1,90 @@
+"""Contrastive decoding on GSM8K: the 1.5B against the 0.5B as amateur, beside each alone.
+
+    python benchmarks/contrastive.py [--problems 100]      # about forty minutes on two cores; goes on where it was stopped
+
+CPU, bfloat16, greedy, chat prompts, sixteen problems in flight, numeric match. Evaluations are kept in ``results/contrastive``
+(configuration, answers compressed, summary).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from common import LARGE, RESULTS, SMALL, machine, model
+
+import counterpoint as cp
+from counterpoint.cli.console import Cli
+from counterpoint.cli.evaluating import Counting
+from counterpoint.evaluation.comparing import comparison_of
+from counterpoint.evaluation.records import EvaluationFolder
+from counterpoint.evaluation.result import EvaluationResult
+
+FOLDER = RESULTS / "contrastive"
+TOKENS = 320
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "large": model(LARGE),
+    "small": model(SMALL),
+    "contrastive": {"kind": "contrastive", "expert": model(LARGE), "amateur": model(SMALL)},
+    "log-ratio": {"kind": "contrastive", "expert": model(LARGE), "amateur": model(SMALL), "form": "log_ratio"},
+}
+
+
+def evaluate(name: str, problems: int) -> EvaluationResult:
+    """One evaluation, kept compressed; what is there is not made again."""
+    folder = EvaluationFolder(FOLDER / name)
+    if (folder.path / "examples.jsonl.gz").exists() and (found := cp.load_evaluation(folder.path)).complete:
+        return found
+    recipe = {
+        "name": name,
+        "nodes": {"out": OUTPUTS[name]},
+        "output": "out",
+        "sampling": {"max_tokens": TOKENS, "temperature": 0.0},
+    }
+    with cp.Engine(offline=True) as engine, Counting(Cli(engine.registry), name) as counting:
+        result = cp.evaluate(
+            recipe,
+            "gsm8k_test_200.jsonl",
+            engine=engine,
+            out=folder.path,
+            name=name,
+            limit=problems,
+            in_flight=16,
+            progress=counting,
+        )
+    folder.pack()
+    return result
+
+
+def main() -> None:
+    """Evaluates what is missing, and writes the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--problems", type=int, default=100)
+    options = parser.parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    results = [evaluate(name, options.problems) for name in OUTPUTS]
+    comparison = comparison_of(results)
+    summary = {
+        "machine": machine(),
+        "what": f"{options.problems} problems of GSM8K's test set, greedy, {TOKENS} tokens, bfloat16",
+        "figures": {
+            result.name: {
+                "numeric_match": [round(100 * value, 1) for value in (one.value, one.low, one.high)],
+                "gflops": round(result.analysis.costs.flops / 1e9, 1),
+                "tokens": round(result.analysis.costs.answer_tokens, 1),
+                "cut": sum(record.finish_reason == "length" for record in result.records),
+            }
+            for result in results
+            for one in [result.figures["numeric_match"].estimate]
+        },
+        "verdicts": list(comparison.verdicts),
+        "notes": [*comparison.warnings, *comparison.notes],
+    }
+    text = json.dumps(summary, indent=1, ensure_ascii=False)
+    (RESULTS / "contrastive.json").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

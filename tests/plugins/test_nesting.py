@@ -1,0 +1,163 @@
+"""Every kind inside every other: a pair runs and obeys the laws of its role, or the plan refuses it with a sentence."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from counterpoint.engine import Engine
+from counterpoint.errors import RecipeError
+from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Trainer, Verifier, wanted_role
+from counterpoint.registry import load_plugins
+from counterpoint.testing import assert_drafter_laws, assert_generator_laws, assert_session_laws, make_engine
+from counterpoint.testing.fake import ALPHABET
+
+OTHER = "zyxwvutsrqponmlkjihgfedcba \n.0123"
+LEAVES: dict[str, dict[str, Any]] = {
+    "one": {"kind": "fake"},
+    "two": {"kind": "fake", "seed": 2, "blur": 1.0},
+    "other": {"kind": "fake", "seed": 3, "alphabet": OTHER},
+}
+IDS = [3, 1, 26, 8, 27, 28, 5]
+
+KINDS: dict[str, dict[str, Any]] = {
+    "logit_mixture": {"base": "one", "others": ["two"], "weights": [0.7, 0.3]},
+    "contrastive": {"expert": "one", "amateur": "two"},
+    "proxy_tuning": {"base": "one", "expert": "two", "anti_expert": "other"},
+    "ensemble": {"base": "one", "others": ["two", "other"]},
+    "cross_model_control": {"base": "one", "delta": "two"},
+    "constrained": {"model": "one", "constraints": [{"kind": "grammar", "regex": "[a-z .,\\n]*"}]},
+    "sample": {"model": "one"},
+    "speculative": {"target": "one", "draft": "two", "max_draft": 4},
+    "weak_to_strong": {"draft": "two", "target": "one", "draft_tokens": 12, "block": 4},
+    "model_drafter": {"model": "two"},
+    "prompt_lookup": {},
+}
+"""Each kind as it is when nothing is nested in it."""
+
+
+def built_in() -> list[type[Node]]:
+    """The kinds that compose: no backends, verifiers or trainers."""
+    kinds = [entry.node for entry in load_plugins([]).kinds()]
+    return [kind for kind in kinds if issubclass(kind, (LanguageModel, Generator, Drafter)) and not issubclass(kind, LeafModel)]
+
+
+def kind_of(node: type[Node]) -> str:
+    return str(node.model_fields["kind"].default)
+
+
+def slots() -> list[tuple[str, str, type[Node], type[Node]]]:
+    """Every field of every kind that refers to a model, a drafter or a generator: kind, field, the role it wants, the kind's class."""
+    return [
+        (kind_of(node), name, role, node)
+        for node in built_in()
+        for name, field in node.model_fields.items()
+        if (role := wanted_role(field)) is not None and issubclass(role, (LanguageModel, Generator, Drafter))
+    ]
+
+
+PAIRS = [
+    (outer, field, kind_of(inner))
+    for (outer, field, role, _), inner in itertools.product(slots(), built_in())
+    if issubclass(inner, role) or (issubclass(inner, LanguageModel) and role in (Generator, Drafter))
+]
+
+
+def nested(outer: str, field: str, inner: str) -> dict[str, Any]:
+    """A recipe in which ``inner`` stands in a field of ``outer``."""
+    node = {"kind": outer, **KINDS[outer]}
+    plural = isinstance(node.get(field), list)
+    node[field] = ["inner", *node[field][1:]] if plural else "inner"
+    return {"nodes": {**LEAVES, "inner": {"kind": inner, **KINDS[inner]}, "outer": node}, "output": "outer"}
+
+
+def used(recipe: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The recipe as a run would use it: a drafter drafts for somebody."""
+    if kind not in ("model_drafter", "prompt_lookup"):
+        return recipe
+    nodes = {**recipe["nodes"], "user": {"kind": "speculative", "target": "one", "draft": "outer"}}
+    return {"nodes": nodes, "output": "user"}
+
+
+def refusal(engine: Engine, recipe: dict[str, Any]) -> RecipeError | None:
+    """Why the plan refuses a recipe that can be read; None if it does not."""
+    built = engine.recipe(recipe)
+    try:
+        engine.plan(built, "hello there").check()
+    except RecipeError as error:
+        return error
+    return None
+
+
+def obeys(recipe: dict[str, Any], kind: str) -> None:
+    """The laws of the role that the output plays."""
+    role = next(node for node in built_in() if kind_of(node) == kind)
+    if issubclass(role, LanguageModel):
+        assert_session_laws(recipe, IDS)
+    elif issubclass(role, Generator):
+        assert_generator_laws(recipe, prompts=("hello there", "a"), max_tokens=14)
+    else:
+        assert_drafter_laws(recipe, "one", rounds=3)
+
+
+def test_what_is_refused() -> None:
+    with make_engine() as engine:
+        refused = {pair for pair in PAIRS if refusal(engine, used(nested(*pair), pair[0]))}
+    assert refused == {("constrained", "model", "constrained")}
+
+
+def test_every_kind_is_in_the_table() -> None:
+    assert {kind_of(node) for node in built_in()} == set(KINDS)
+    assert len(PAIRS) > 100
+    assert not any(issubclass(node, (Verifier, Trainer)) for node in built_in())
+
+
+@pytest.mark.parametrize(("outer", "field", "inner"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
+def test_a_pair_obeys_the_laws_or_is_refused(outer: str, field: str, inner: str) -> None:
+    recipe = nested(outer, field, inner)
+    with make_engine() as engine:
+        refused = refusal(engine, used(recipe, outer))
+    if refused is None:
+        obeys(recipe, outer)
+    else:
+        assert refused.hint
+        assert len(refused.message.split()) > 5
+
+
+@pytest.mark.parametrize(
+    "composition", ["contrastive", "cross_model_control", "logit_mixture", "ensemble", "constrained", "proxy_tuning"]
+)
+@pytest.mark.parametrize("draft", ["two", "other", "inner"])
+def test_drafting_for_a_composition_changes_no_token(composition: str, draft: str) -> None:
+    """Whoever drafts: another model, one of another vocabulary, or the composition for itself."""
+    recipe = nested("speculative", "target", composition)
+    recipe["nodes"]["outer"]["draft"] = draft
+    with make_engine() as engine:
+        for temperature, seed in ((0.0, 1), (0.9, 2)):
+            sampling = {"sampling": {"temperature": temperature, "max_tokens": 20}}
+            drafted = engine.run({**recipe, **sampling}, "hello there", seed=seed)
+            plain = engine.run({**recipe, **sampling, "output": "inner"}, "hello there", seed=seed)
+            assert drafted.completion == plain.completion
+
+
+def test_three_levels() -> None:
+    """weak_to_strong(draft = speculative, target = constrained contrast, continue_with = speculative)."""
+    nodes = {
+        **LEAVES,
+        "contrast": {"kind": "contrastive", "expert": "one", "amateur": "other"},
+        "limited": {"kind": "constrained", "model": "contrast", "constraints": [{"kind": "grammar", "regex": "[a-t .\\n]*"}]},
+        "quick": {"kind": "speculative", "target": "limited", "draft": ["other", {"kind": "prompt_lookup"}]},
+        "draft": {"kind": "speculative", "target": "two", "draft": "other"},
+        "answer": {
+            "kind": "weak_to_strong",
+            "draft": "draft",
+            "target": "limited",
+            "continue_with": "quick",
+            "draft_tokens": 10,
+            "criterion": {"kind": "token_confidence", "gamma": 0.2},
+        },
+    }
+    assert_generator_laws({"nodes": nodes, "output": "answer"}, max_tokens=24)
+    assert set("abcdefghijklmnopqrst .\n") < set(ALPHABET)
