@@ -207,8 +207,13 @@ ROLES: tuple[type[Node], ...] = (LanguageModel, Drafter, Generator, Verifier, Tr
 
 
 def roles_of(kind: type[Node]) -> tuple[str, ...]:
-    """Names of the roles a kind plays."""
-    return tuple(role.__name__ for role in ROLES if issubclass(kind, role))
+    """Names of the roles a kind plays; of the smaller protocols that plugins define, for one that plays none."""
+    roles = tuple(role.__name__ for role in ROLES if issubclass(kind, role))
+    return roles or tuple(base.__name__ for base in kind.__mro__ if Node in base.__bases__ and _has_no_kind(base))
+
+
+def _has_no_kind(node: type[Node]) -> bool:
+    return node.model_fields["kind"].is_required()
 
 
 RoleT = TypeVar("RoleT", bound=Node)

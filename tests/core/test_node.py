@@ -11,6 +11,7 @@ from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node
 from counterpoint.testing import FakeModel
 from counterpoint_plugins.sample import Sample
 from counterpoint_plugins.speculative import Speculative
+from counterpoint_plugins.weak_to_strong import Never
 
 
 def test_references_of_every_shape() -> None:
@@ -49,6 +50,7 @@ def test_what_is_no_reference_is_refused(wrong: object) -> None:
 def test_roles() -> None:
     assert roles_of(FakeModel) == ("LanguageModel",)
     assert roles_of(Speculative) == ("Generator",)
+    assert roles_of(Never) == ("SwitchCriterion",)
     assert roles_of(type("Both", (Generator, Verifier), {})) == ("Generator", "Verifier")
     assert issubclass(FakeModel, LeafModel)
 

@@ -13,7 +13,9 @@ from counterpoint.cli import OK, options
 from counterpoint.cli.backend import BackendKind, with_backend
 from counterpoint.cli.completion import complete_recipe, complete_run
 from counterpoint.cli.console import cli_of, say
+from counterpoint.errors import RecipeError
 from counterpoint.events import Event, Failed, Progress
+from counterpoint.node import Trainer
 
 Settings = Annotated[
     list[str] | None,
@@ -106,6 +108,11 @@ def run(
             own=loaded.prompt,
             say=lambda line: say(cli.err, "note", line),
         )
+        if isinstance(loaded.nodes[loaded.output], Trainer):
+            raise RecipeError(
+                f"{loaded.name}: its output '{loaded.output}' trains a model and gives no answer",
+                hint=f"`counterpoint train {recipe}`",
+            )
         if given is None:
             raise typer.BadParameter(f"recipe '{loaded.name}' has no prompt of its own: give one")
         streams = [engine.stream(loaded, given, seed=seed, row=row, budget=limits, sampling=chosen) for row in range(samples)]

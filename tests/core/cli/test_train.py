@@ -123,3 +123,10 @@ def test_a_line_now_and_then_on_paper(paper: Cli, written: Callable[[Console], s
             display.add(Note(name="training", data=figures))
     said = [line.split(":")[1].split(" of")[0].strip() for line in written(paper.err).splitlines()]
     assert said == ["1", "4", "7", "9"]
+
+
+def test_what_trains_is_not_run(invoke: Any) -> None:
+    outcome = invoke("run", "train-cross-model-control-smoke")
+    assert outcome.status == 1
+    assert "trains a model and gives no answer" in outcome.err
+    assert "counterpoint train train-cross-model-control-smoke" in outcome.err
