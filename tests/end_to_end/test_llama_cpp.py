@@ -14,6 +14,8 @@ import pytest
 
 import counterpoint as cp
 from counterpoint.cli.backend import with_backend
+from counterpoint.errors import RecipeError
+from counterpoint.node import Trainer
 from counterpoint.registry import load_plugins
 from counterpoint.testing import assert_drafter_laws, assert_session_laws
 
@@ -43,6 +45,14 @@ def test_every_shipped_recipe_runs_by_changing_one_field(engine: cp.Engine) -> N
     files = [file.name for file in resources.files("counterpoint_recipes").iterdir()]
     for name in (file.removesuffix(".yaml") for file in files if file.endswith(".yaml")):
         recipe = with_backend(cp.load_recipe(name, registry=registry), "llama_cpp", registry)
+        if isinstance(recipe.nodes[recipe.output], Trainer):
+            with pytest.raises(RecipeError, match="no torch module"):
+                engine.plan(recipe).check()
+            continue
+        if name == "cross-model-control":  # its delta model is made by training, and stays with the backend that loads it
+            assert recipe.nodes["delta"].kind == "huggingface"
+            assert recipe.nodes["base"].kind == "llama_cpp"
+            continue
         result = engine.run(recipe, "The capital of France is", sampling=cp.Sampling(max_tokens=12))
         assert result.error is None
         assert len(result.completion.ids) >= 1, name

@@ -27,7 +27,7 @@ BackendKind = Annotated[
 def with_backend(
     recipe: Recipe, backend: str | None, registry: Registry, note: Callable[[str], None] = lambda _: None
 ) -> Recipe:
-    """A recipe whose models are run by another kind of node.
+    """A recipe whose models are run by another kind of node; artifacts, which trainers make, stay with theirs.
 
     Args:
         recipe: the recipe.
@@ -51,7 +51,8 @@ def with_backend(
             return [changed(one, f"{place}[{index}]") for index, one in enumerate(value)]
         if not isinstance(value, dict):
             return value
-        if value.get("kind") in kinds and value["kind"] != backend:
+        made = str(value.get("source")).startswith("artifact:")  # by a trainer, for the kind that the recipe names
+        if value.get("kind") in kinds and value["kind"] != backend and not made:
             dropped.extend(f"{place}.{name}" for name in value if name not in fields)
             return {**{name: one for name, one in value.items() if name in fields}, "kind": backend}
         return {name: changed(one, f"{place}.{name}") for name, one in value.items()}

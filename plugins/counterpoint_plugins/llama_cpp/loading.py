@@ -39,6 +39,11 @@ _ROWS = 128
 
 def inspect(node: LlamaCppModel, resources: Resources) -> ModelFacts:
     """What the file says, without its weights; only the download when it is not here."""
+    if node.source.startswith("artifact:"):
+        raise Unsupported(
+            f"{node.source} is what a trainer makes, and no GGUF file, which llama.cpp needs",
+            hint="use kind huggingface for it; a graph may mix both",
+        )
     found = resources.store.locate(node.source)
     identity = found.key if found is not None else node.source
     key = f"llama_cpp|{identity}|{node.context}|{node.threads}|{node.gpu_layers}|{node.batch_size}|{node.kv_type}"

@@ -130,3 +130,17 @@ def test_what_trains_is_not_run(invoke: Any) -> None:
     assert outcome.status == 1
     assert "trains a model and gives no answer" in outcome.err
     assert "counterpoint train train-cross-model-control-smoke" in outcome.err
+
+
+def test_an_artifact_stays_with_the_backend_that_loads_it() -> None:
+    from counterpoint.cli.backend import with_backend
+    from counterpoint.recipe import load_recipe
+    from counterpoint.registry import load_plugins
+
+    registry = load_plugins()
+    recipe = with_backend(load_recipe("cross-model-control", registry=registry), "llama_cpp", registry)
+    assert {name: node.kind for name, node in recipe.nodes.items()} == {
+        "base": "llama_cpp",
+        "delta": "huggingface",
+        "controlled": "cross_model_control",
+    }

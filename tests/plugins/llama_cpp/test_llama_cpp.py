@@ -12,6 +12,7 @@ import pytest
 
 import counterpoint as cp
 from counterpoint import CounterpointError
+from counterpoint.errors import RecipeError
 from counterpoint.store import ModelStore
 from counterpoint.testing import (
     assert_drafter_laws,
@@ -190,3 +191,11 @@ def test_nothing_is_printed(files: dict[str, Path], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "counterpoint", "run", str(recipe), "--quiet", "--no-store", "--max-tokens", "4", "hello"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+def test_an_artifact_is_refused_before_anything_loads() -> None:
+    """Where nothing has been trained: it is not for want of the artifact that llama.cpp cannot run it."""
+    recipe = {"nodes": {"m": {"kind": "llama_cpp", "source": "artifact:mine"}}, "output": "m"}
+    with make_engine(store=ModelStore()) as engine, pytest.raises(RecipeError, match="what a trainer makes") as caught:
+        engine.plan(recipe).check()
+    assert "huggingface" in caught.value.hint
