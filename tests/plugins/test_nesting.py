@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
 
 from counterpoint.engine import Engine
 from counterpoint.errors import RecipeError
+from counterpoint.events import Switched, Verified
 from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Trainer, Verifier, wanted_role
 from counterpoint.registry import load_plugins
+from counterpoint.settings import Sampling
 from counterpoint.testing import assert_drafter_laws, assert_generator_laws, assert_session_laws, make_engine
 from counterpoint.testing.fake import ALPHABET
 
@@ -30,8 +33,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "cross_model_control": {"base": "one", "delta": "two"},
     "constrained": {"model": "one", "constraints": [{"kind": "grammar", "regex": "[a-z .,\\n]*"}]},
     "sample": {"model": "one"},
-    "speculative": {"target": "one", "draft": "two", "max_draft": 4},
-    "weak_to_strong": {"draft": "two", "target": "one", "draft_tokens": 12, "block": 4},
+    "speculative": {"target": "one", "draft": "two", "max_draft": 4, "adaptive": False},
+    "weak_to_strong": {
+        "draft": "two",
+        "target": "one",
+        "draft_tokens": 12,
+        "block": 4,
+        "criterion": {"kind": "token_confidence", "gamma": 0.3},
+    },
     "model_drafter": {"model": "two"},
     "prompt_lookup": {},
 }
@@ -140,16 +149,37 @@ def test_drafting_for_a_composition_changes_no_token(composition: str, draft: st
             drafted = engine.run({**recipe, **sampling}, "hello there", seed=seed)
             plain = engine.run({**recipe, **sampling, "output": "inner"}, "hello there", seed=seed)
             assert drafted.completion == plain.completion
+            assert sum(event.proposed for event in drafted.trace if isinstance(event, Verified)) > 0
+
+
+@pytest.mark.parametrize("continue_with", [None, "more"])
+def test_a_constraint_holds_for_what_is_taken_over(continue_with: str | None) -> None:
+    """A token that the target finds impossible ends the draft, and a draft may not end where the answer must go on."""
+    nodes = {
+        **LEAVES,
+        "limited": {"kind": "constrained", "model": "one", "constraints": {"kind": "grammar", "regex": "[a-m]{9}[a-z ]*"}},
+        "more": {"kind": "sample", "model": "limited"},
+        "answer": {"kind": "weak_to_strong", "draft": "two", "target": "limited", "continue_with": continue_with},
+    }
+    sampling = Sampling(temperature=1.0, max_tokens=20)
+    reasons = set()
+    with make_engine() as engine:
+        for seed in range(12):
+            result = engine.run({"nodes": nodes, "output": "answer"}, "hello there", seed=seed, sampling=sampling)
+            assert re.fullmatch("[a-m]{9}[a-z ]*", result.text)
+            reasons |= {event.reason for event in result.trace if isinstance(event, Switched)}
+    assert "the target finds the next token of the draft impossible" in reasons
 
 
 def test_three_levels() -> None:
     """weak_to_strong(draft = speculative, target = constrained contrast, continue_with = speculative)."""
+    always = {"adaptive": False, "max_draft": 3}  # on models that cost alike, an adaptive draft is never worth verifying
     nodes = {
         **LEAVES,
         "contrast": {"kind": "contrastive", "expert": "one", "amateur": "other"},
         "limited": {"kind": "constrained", "model": "contrast", "constraints": [{"kind": "grammar", "regex": "[a-t .\\n]*"}]},
-        "quick": {"kind": "speculative", "target": "limited", "draft": ["other", {"kind": "prompt_lookup"}]},
-        "draft": {"kind": "speculative", "target": "two", "draft": "other"},
+        "quick": {"kind": "speculative", "target": "limited", "draft": ["other", {"kind": "prompt_lookup"}], **always},
+        "draft": {"kind": "speculative", "target": "two", "draft": "other", **always},
         "answer": {
             "kind": "weak_to_strong",
             "draft": "draft",
@@ -159,5 +189,12 @@ def test_three_levels() -> None:
             "criterion": {"kind": "token_confidence", "gamma": 0.2},
         },
     }
-    assert_generator_laws({"nodes": nodes, "output": "answer"}, max_tokens=24)
+    recipe = {"nodes": nodes, "output": "answer"}
+    assert_generator_laws(recipe, max_tokens=24)
+    with make_engine() as engine:
+        sampling = Sampling(temperature=0.8, max_tokens=24)
+        traces = [engine.run(recipe, "hello there", seed=seed, sampling=sampling).trace for seed in range(4)]
+    assert any(isinstance(event, Switched) for trace in traces for event in trace)
+    verifiers = {event.node for trace in traces for event in trace if isinstance(event, Verified)}
+    assert verifiers == {"draft", "quick"}
     assert set("abcdefghijklmnopqrst .\n") < set(ALPHABET)

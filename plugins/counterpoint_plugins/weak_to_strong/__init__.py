@@ -90,7 +90,7 @@ class WeakToStrong(Generator):
         reason = check.reason
         if not reason:
             ended = pieces.completion is not None and pieces.completion.finish_reason == "stop"
-            if ended and self.finished_draft == "accept" and response.ids:
+            if ended and self.finished_draft == "accept" and response.ids and await check.may_end():
                 response.finish_reason = "stop"
                 return response.finish()
             reason = "the draft is empty" if not response.ids else "the draft has ended" if ended else "the draft was cut off"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -61,14 +62,26 @@ class DraftCheck:
         self._run.emit(Note(name="window_scores", data=data))
         threshold = self._criterion.threshold
         sure = next((index for index, score in enumerate(scores) if score >= threshold), None)
-        kept = ids if sure is None else ids[: sure + 1]
-        if sure is not None and self._whole:
+        barred = next((index for index, value in enumerate(logprobs) if value == -math.inf), None)
+        if barred is not None and (sure is None or barred <= sure):  # a constraint, say: the draft may not go on like this
+            kept, reason = ids[:barred], "the target finds the next token of the draft impossible"
+        elif sure is not None:
+            kept, reason = ids[: sure + 1], f"{self._criterion.kind}: {scores[sure]:.4g} reaches {threshold:g}"
+        else:
+            kept, reason = ids, ""
+        if reason and self._whole:
             while kept and self._target.tokenizer.decode(kept).endswith("\ufffd"):
                 kept = kept[:-1]
         self._keep(kept, logprobs, self._target.path)
-        if sure is not None and self._response.finish_reason is None:
-            self.reason = f"{self._criterion.kind}: {scores[sure]:.4g} reaches {threshold:g}"
+        if reason and self._response.finish_reason is None:
+            self.reason = reason
             self._target.rollback(len(self._response.history))
+
+    async def may_end(self) -> bool:
+        """Whether an answer may end where the draft does, as far as the target looks at it (a constraint may want more)."""
+        if self._criterion.reads == "nothing" or not self._target.stop_ids:
+            return True
+        return bool((await self._target.logits())[sorted(self._target.stop_ids)].isfinite().any())
 
     async def _read(self, ids: list[int]) -> tuple[list[float], Tensor | None]:
         """The log-probabilities of tokens that follow, and the rows they are in, if the criterion reads those."""

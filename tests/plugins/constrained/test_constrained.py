@@ -240,7 +240,14 @@ def test_forks_far_apart_are_exact(engine: cp.Engine) -> None:
 @pytest.mark.parametrize("draft", [{"kind": "fake", "blur": 2.0}, {"kind": "prompt_lookup", "min_ngram": 1}, "c"])
 def test_inside_speculative(engine: cp.Engine, draft: Any, rule: str) -> None:
     given = recipe(SINGING, {"kind": "grammar", "regex": "[a-z]{20,38}"})
-    given["nodes"]["s"] = {"kind": "speculative", "target": "c", "draft": draft, "rule": rule}
+    given["nodes"]["s"] = {
+        "kind": "speculative",
+        "target": "c",
+        "draft": draft,
+        "rule": rule,
+        "adaptive": False,
+        "max_draft": 4,
+    }
     fast = {**given, "output": "s"}
     for seed in range(4):
         made = answer(engine, fast, seed)

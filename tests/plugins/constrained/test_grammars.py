@@ -57,7 +57,13 @@ def recipe(folders: dict[str, Path], **grammar: Any) -> dict[str, Any]:
         **models,
         "form": {"kind": "grammar", **grammar},
         "c": {"kind": "constrained", "model": "m", "constraints": "form"},
-        "s": {"kind": "speculative", "target": "c", "draft": ["d", {"kind": "prompt_lookup"}]},
+        "s": {
+            "kind": "speculative",
+            "target": "c",
+            "draft": ["d", {"kind": "prompt_lookup"}],
+            "adaptive": False,
+            "max_draft": 4,
+        },
     }
     return {"nodes": nodes, "output": "c"}
 

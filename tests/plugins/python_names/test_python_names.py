@@ -234,7 +234,7 @@ RECIPE: dict[str, Any] = {
     "nodes": {
         "m": MODEL,
         "c": {"kind": "constrained", "model": "m", "constraints": MONITOR},
-        "s": {"kind": "speculative", "target": "c", "draft": "m"},
+        "s": {"kind": "speculative", "target": "c", "draft": "m", "adaptive": False, "max_draft": 4},
     },
     "output": "c",
 }

@@ -501,18 +501,18 @@ def test_the_draft_has_settings_of_its_own(engine: Engine) -> None:
 
 @pytest.mark.parametrize("kind", ["token_confidence", "window_confidence", "entropy", "loop_discounted"])
 def test_a_composed_target_that_forbids_tokens_of_the_draft(engine: Engine, kind: str) -> None:
-    """They have probability 0, in the trace as well; after the switch it draws none of them."""
+    """The first of them ends the draft before it, whatever the criterion says, so none is in the answer."""
     target = {"kind": "script_model", "action": "without_a", "models": ["inner"]}
     criterion = {"kind": kind, **({"bound": 0.1} if kind == "entropy" else {"gamma": 0.9})}
     given = recipe({**DRAFT, "end_bias": -99}, target, criterion=criterion, draft_tokens=30)
     given["nodes"]["inner"] = {**TARGET, "end_bias": -99, "sharpness": 4.0}
     result = engine.run(given, "a prompt", seed=1)
     switched = next(event for event in result.trace if isinstance(event, Switched))
-    ids = result.completion.ids
-    assert ids[: switched.position].count(0) > 0 == ids[switched.position :].count(0)
+    assert switched.reason == "the target finds the next token of the draft impossible"
+    assert len(result.completion.ids) > switched.position
+    assert 0 not in result.completion.ids
     own = [event for event in result.trace if isinstance(event, Emitted) and event.span == 1]
-    logprobs = [value for event in own for value in event.logprobs["large"]]
-    assert [value == -math.inf for value in logprobs] == [token == 0 for token in ids]
+    assert all(math.isfinite(value) for event in own for value in event.logprobs["large"])
     for event in result.trace:
         assert parse_event(dump_event(event)) == event
 
