@@ -13,12 +13,10 @@ import argparse
 import time
 from typing import Any
 
-import torch
 from common import LARGE, Results, geometric_mean, humaneval, model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from theirs import Transformers
 
 import counterpoint as cp
-from counterpoint.store import ModelStore
 
 DRAFT = "smollm2-135m-instruct"
 SYSTEMS = ("transformers plain", "transformers universal", "sample", "string", "token", "string and look-up")
@@ -38,48 +36,6 @@ def recipe(system: str) -> dict[str, Any]:
         "output": "large" if system == "sample" else "spec",
         "record": "tokens",
     }
-
-
-class Transformers:
-    """transformers' own generation on the same weights."""
-
-    def __init__(self) -> None:
-        store = ModelStore()
-        large, small = (store.ensure(name).directory for name in (LARGE, DRAFT))
-        assert large is not None
-        assert small is not None
-        self.tokenizer = AutoTokenizer.from_pretrained(large)
-        self.draft_tokenizer = AutoTokenizer.from_pretrained(small)
-        self.large = AutoModelForCausalLM.from_pretrained(large, dtype=torch.bfloat16, disable_mmap=True).eval()
-        self.small = AutoModelForCausalLM.from_pretrained(small, dtype=torch.bfloat16, disable_mmap=True).eval()
-
-    @torch.inference_mode()
-    def generate(self, prompt: str, tokens: int, universal: bool) -> dict[str, Any]:
-        """Greedy tokens and the time they took."""
-        inputs = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        assistant: dict[str, Any] = {}
-        if universal:
-            assistant = {
-                "assistant_model": self.small,
-                "tokenizer": self.tokenizer,
-                "assistant_tokenizer": self.draft_tokenizer,
-            }
-        started = time.perf_counter()
-        output = self.large.generate(
-            **inputs,
-            do_sample=False,
-            max_new_tokens=tokens,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            repetition_penalty=1.0,
-            **assistant,
-        )
-        seconds = time.perf_counter() - started
-        ids = output[0, inputs["input_ids"].shape[1] :].tolist()
-        return {"seconds": seconds, "tokens": len(ids), "ids": ids}
 
 
 def ours(engine: cp.Engine, system: str, prompt: str, tokens: int) -> dict[str, Any]:
@@ -114,7 +70,7 @@ def main() -> None:
     ]
     missing = [key for key in keys if results.have(**key) is None]
     if missing:
-        theirs = Transformers()
+        theirs = Transformers(LARGE, DRAFT)
         with cp.Engine(offline=True) as engine:
             for system in ("string", "token"):
                 ours(engine, system, "Say hi.", 4)

@@ -13,48 +13,13 @@ import argparse
 import time
 from typing import Any
 
-import torch
 from common import LARGE, SMALL, Results, geometric_mean, humaneval, pair
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from theirs import Transformers
 
 import counterpoint as cp
 from counterpoint.costs import PassCosts
-from counterpoint.store import ModelStore
 
 SYSTEMS = ("transformers plain", "transformers assisted", "sample", "speculative", "speculative, model only")
-
-
-class Transformers:
-    """transformers' own generation on the same weights."""
-
-    def __init__(self) -> None:
-        store = ModelStore()
-        large, small = (store.ensure(name).directory for name in (LARGE, SMALL))
-        assert large is not None
-        self.tokenizer = AutoTokenizer.from_pretrained(large)
-        self.large = AutoModelForCausalLM.from_pretrained(large, dtype=torch.bfloat16, disable_mmap=True).eval()
-        self.small = AutoModelForCausalLM.from_pretrained(small, dtype=torch.bfloat16, disable_mmap=True).eval()
-
-    @torch.inference_mode()
-    def generate(self, prompt: str, tokens: int, assisted: bool) -> dict[str, Any]:
-        """Greedy tokens and the time they took."""
-        inputs = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        started = time.perf_counter()
-        output = self.large.generate(
-            **inputs,
-            do_sample=False,
-            max_new_tokens=tokens,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            repetition_penalty=1.0,
-            assistant_model=self.small if assisted else None,
-        )
-        seconds = time.perf_counter() - started
-        ids = output[0, inputs["input_ids"].shape[1] :].tolist()
-        return {"seconds": seconds, "tokens": len(ids), "ids": ids}
 
 
 def ours(engine: cp.Engine, system: str, prompt: str, tokens: int) -> dict[str, Any]:
@@ -121,7 +86,7 @@ def main() -> None:
         if results.have(prompt=index, system=system, max_tokens=options.tokens) is None
     ]
     if missing:
-        theirs = Transformers()
+        theirs = Transformers(LARGE, SMALL)
         with cp.Engine(offline=True) as engine:
             engine.load(pair("spec"))
             theirs.generate("Say hi.", 4, True)

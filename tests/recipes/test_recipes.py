@@ -67,4 +67,6 @@ def test_its_models_are_in_the_catalogue(name: str, registry: Registry) -> None:
 
 def test_all_of_them_are_here() -> None:
     assert {"sample", "small", "speculative", "speculative-rejection", "lookup", "smollm2", "gemma"} <= set(TEXTS)
-    assert {"contrastive", "proxy-tuning", "ensemble", "json", "python-names", "weak-to-strong"} <= set(TEXTS)
+    assert {"contrastive", "proxy-tuning", "ensemble", "json", "python-names", "weak-to-strong", "speculative-across"} <= set(
+        TEXTS
+    )
