@@ -86,7 +86,7 @@ class Spawned:
         with contextlib.suppress(ValueError, KeyError, OSError):  # ValueError: it has not said all of it yet
             pid = int(json.loads(said)["child-pid"])
             self._init = os.pidfd_open(pid)
-            _volunteer_for_the_oom_killer(pid)  # it may have been made before its parent had volunteered
+            _volunteer_for_the_oom_killer(pid)  # it, and what it has made, may be older than its parent's word
 
     def learn_ready(self, said: bytes) -> None:
         """Notes whether the sandbox could be set up."""
@@ -134,9 +134,14 @@ def _pipe(*closing: contextlib.ExitStack) -> tuple[int, int]:
 
 
 def _volunteer_for_the_oom_killer(pid: int) -> None:
-    """Has the kernel end this process and its children first when memory is short. From outside: a sandbox sees no /proc."""
+    """Has the kernel end this process and its children first when memory is short. From outside: a sandbox sees no /proc.
+
+    First the process, then those that it had made before: any that it makes later inherits it.
+    """
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            _volunteer_for_the_oom_killer(int(child))
 
 
 def drain(processes: Sequence[Spawned], answer: int, deadline: float) -> tuple[bytes, bool]:
