@@ -13,12 +13,10 @@ import json
 from typing import Any
 
 from common import LARGE, RESULTS, SMALL, machine, model
+from evaluated import estimate, evaluate
 
 import counterpoint as cp
-from counterpoint.cli.console import Cli
-from counterpoint.cli.evaluating import Counting
 from counterpoint.evaluation.comparing import comparison_of
-from counterpoint.evaluation.records import EvaluationFolder
 from counterpoint.evaluation.result import EvaluationResult
 
 FOLDER = RESULTS / "contrastive"
@@ -31,30 +29,11 @@ OUTPUTS: dict[str, dict[str, Any]] = {
 }
 
 
-def evaluate(name: str, problems: int) -> EvaluationResult:
-    """One evaluation, kept compressed; what is there is not made again."""
-    folder = EvaluationFolder(FOLDER / name)
-    if (folder.path / "examples.jsonl.gz").exists() and (found := cp.load_evaluation(folder.path)).complete:
-        return found
-    recipe = {
-        "name": name,
-        "nodes": {"out": OUTPUTS[name]},
-        "output": "out",
-        "sampling": {"max_tokens": TOKENS, "temperature": 0.0},
-    }
-    with cp.Engine(offline=True) as engine, Counting(Cli(engine.registry), name) as counting:
-        result = cp.evaluate(
-            recipe,
-            "gsm8k_test_200.jsonl",
-            engine=engine,
-            out=folder.path,
-            name=name,
-            limit=problems,
-            in_flight=16,
-            progress=counting,
-        )
-    folder.pack()
-    return result
+def answered(name: str, problems: int) -> EvaluationResult:
+    """One of the systems on the first problems."""
+    recipe = {"name": name, "nodes": {"out": OUTPUTS[name]}, "output": "out"}
+    sampling = cp.Sampling(max_tokens=TOKENS, temperature=0.0)
+    return evaluate(FOLDER / name, recipe, "gsm8k_test_200.jsonl", sampling=sampling, limit=problems, in_flight=16)
 
 
 def main() -> None:
@@ -62,21 +41,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", type=int, default=100)
     options = parser.parse_args()
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    results = [evaluate(name, options.problems) for name in OUTPUTS]
+    results = [answered(name, options.problems) for name in OUTPUTS]
     comparison = comparison_of(results)
     summary = {
         "machine": machine(),
         "what": f"{options.problems} problems of GSM8K's test set, greedy, {TOKENS} tokens, bfloat16",
         "figures": {
             result.name: {
-                "numeric_match": [round(100 * value, 1) for value in (one.value, one.low, one.high)],
+                "numeric_match": estimate(result, "numeric_match", 100, 1),
                 "gflops": round(result.analysis.costs.flops / 1e9, 1),
                 "tokens": round(result.analysis.costs.answer_tokens, 1),
                 "cut": sum(record.finish_reason == "length" for record in result.records),
             }
             for result in results
-            for one in [result.figures["numeric_match"].estimate]
         },
         "verdicts": list(comparison.verdicts),
         "notes": [*comparison.warnings, *comparison.notes],

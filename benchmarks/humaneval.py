@@ -20,21 +20,16 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from common import RESULTS, machine
+from evaluated import evaluate
 
 import counterpoint as cp
-from counterpoint.cli.backend import with_backend
-from counterpoint.cli.console import Cli
-from counterpoint.cli.evaluating import Counting
 from counterpoint.evaluation.comparing import comparison_of
 from counterpoint.evaluation.estimators import Attempts, mean_pass_at_k
 from counterpoint.evaluation.outcomes import attempts, by_example
-from counterpoint.evaluation.records import EvaluationFolder
 from counterpoint.evaluation.report import write_report
 from counterpoint.evaluation.result import EvaluationResult
 
@@ -48,19 +43,6 @@ TIMED_PROBLEMS = 20
 
 GREEDY = cp.Sampling(temperature=0.0, max_tokens=TOKENS)
 SAMPLED = cp.Sampling(temperature=0.8, max_tokens=TOKENS)
-
-
-def evaluate(name: str, recipe: str, backend: str, **options: Any) -> EvaluationResult:
-    """One evaluation, kept compressed; what is there is not made again."""
-    folder = EvaluationFolder(FOLDER / name)
-    packed = FOLDER / name / "examples.jsonl.gz"
-    if packed.exists() and (found := cp.load_evaluation(folder.path)).complete:
-        return found
-    with cp.Engine() as engine, Counting(Cli(engine.registry), name) as counting:
-        what = with_backend(engine.recipe(recipe), backend, engine.registry)
-        result = cp.evaluate(what, "humaneval.jsonl", engine=engine, out=folder.path, name=name, progress=counting, **options)
-    folder.pack()
-    return result
 
 
 def gap(name: str, result: EvaluationResult) -> dict[str, Any]:
@@ -149,7 +131,6 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only read what is there")
     parser.add_argument("--only", help="make this evaluation alone")
     arguments = parser.parse_args()
-    FOLDER.mkdir(parents=True, exist_ok=True)
     many: dict[str, Any] = {"backend": "huggingface", "in_flight": 16}
     timed: dict[str, Any] = {"backend": "llama_cpp", "in_flight": 1, "limit": TIMED_PROBLEMS}
     work: dict[str, dict[str, Any]] = {
@@ -162,9 +143,8 @@ def main() -> None:
     results = {}
     for name, options in work.items():
         if arguments.only in (None, name):
-            began = time.perf_counter()
-            results[name] = cp.load_evaluation(FOLDER / name) if arguments.report else evaluate(name, **options)
-            print(f"{name}: {results[name].examples} examples, {time.perf_counter() - began:.0f} s", file=sys.stderr)
+            made = cp.load_evaluation(FOLDER / name) if arguments.report else None
+            results[name] = made or evaluate(FOLDER / name, data="humaneval.jsonl", **options)
     if arguments.only is not None:
         return
     summary = {"machine": machine(), **summarize(results, {k: results[f"timed-{k}"] for k in TIMED})}

@@ -6,12 +6,27 @@ import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from counterpoint.plugin import Completion, Generator, Node, Prompt, Ref, Run, Sampling, Score, Verifier, hookimpl
+from counterpoint.plugin import (
+    Completion,
+    Generator,
+    LanguageModel,
+    Node,
+    NodePlan,
+    Prompt,
+    Ref,
+    Run,
+    RunError,
+    Sampling,
+    Score,
+    Tokenizer,
+    Verifier,
+    hookimpl,
+)
 
 Choice = Literal["first", "second", "tie", "unreadable"]
 
@@ -40,12 +55,28 @@ class Preference(Verifier):
     judge, greedy, sees every pair twice, in both orders. An answer wins if it is preferred both times; anything else is a tie: two
     verdicts that disagree (the judge goes by position), and a verdict other than A, B or tie, which is counted as unreadable.
     Equal answers tie unseen. A single answer has nothing to be compared with, and the scorer abstains.
+
+    By `probability` nothing is generated: the log-odds of the replies A and B are averaged over both orders, so that a liking for
+    a position, which adds as much to one as to the other, cancels out (position calibration, Wang et al. 2023, arXiv 2305.17926).
     """
 
     kind: Literal["preference"] = "preference"
     compares: ClassVar[bool] = True
     judge: Ref[Generator] = Field(description="What judges; a language model answers greedily.")
+    by: Literal["verdict", "probability"] = Field(
+        default="verdict",
+        description="What decides: the judge's `verdict` in each order, or how probable it finds A and B, averaged over both "
+        "orders (`probability`; the judge has to be a language model).",
+    )
     max_tokens: int = Field(default=8, ge=1, description="Most tokens of a verdict.")
+
+    def check(self, plan: NodePlan) -> None:
+        path, judge = plan.resolve(self.judge)
+        if self.by == "probability" and not isinstance(judge, LanguageModel):
+            plan.refuse(
+                f"the judge '{path}' has no probabilities: '{judge.kind}' is no language model",
+                "name a language model, or say `by: verdict`",
+            )
 
     async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[Score]:
         answers = [prompt.prefix + completion.text for completion in completions]
@@ -53,29 +84,66 @@ class Preference(Verifier):
             return [Score(float("nan"), "nothing to compare with")] * len(answers)
         different = sorted(set(answers))  # so that the judge's calls do not depend on the order of the answers
         pairs = list(itertools.permutations(different, 2))
+        asked = [Prompt(text=comparison(_question(prompt), *pair)) for pair in pairs]
+        if self.by == "probability":
+            odds = dict(zip(pairs, await run.gather(*(self._log_odds(one, run) for one in asked)), strict=True))
+            return [self._score(answers, index, lambda *pair: _leaning(odds, *pair)) for index in range(len(answers))]
         sampling = Sampling(temperature=0.0, max_tokens=self.max_tokens)
-        question = _question(prompt)
-        replies = await run.gather(
-            *(run.generate(self.judge, Prompt(text=comparison(question, *pair)), sampling=sampling) for pair in pairs)
-        )
+        replies = await run.gather(*(run.generate(self.judge, one, sampling=sampling) for one in asked))
         verdicts = {pair: choice(reply.text) for pair, reply in zip(pairs, replies, strict=True)}
-        return [self._score(index, answers, verdicts) for index in range(len(answers))]
+        return [self._score(answers, index, lambda *pair: _agreed(verdicts, *pair)) for index in range(len(answers))]
 
-    def _score(self, index: int, answers: Sequence[str], verdicts: dict[tuple[str, str], Choice]) -> Score:
+    async def _log_odds(self, asked: Prompt, run: Run) -> float:
+        """Natural log of how much more probable the reply A is than B."""
+        session = await run.open(self.judge, asked)
+        try:
+            row = (await session.logits()).double()
+            first, second = (row[_ids_of(letter, session.tokenizer)].logsumexp(-1) for letter in "AB")
+            return float(first - second)
+        finally:
+            session.close()
+
+    def _score(self, answers: Sequence[str], index: int, judged: Callable[[str, str], Counter[str]]) -> Score:
         counts: Counter[str] = Counter()
         for other in (*answers[:index], *answers[index + 1 :]):
-            if other == answers[index]:
-                counts["ties"] += 1
-                continue
-            here, there = verdicts[answers[index], other], verdicts[other, answers[index]]
-            outcome = {("first", "second"): "wins", ("second", "first"): "losses"}.get((here, there), "ties")
-            counts[outcome] += 1
-            counts["always_first"] += (here, there) == ("first", "first")
-            counts["always_second"] += (here, there) == ("second", "second")
-            counts["unreadable"] += (here == "unreadable") + (there == "unreadable")
+            counts += Counter(ties=1) if other == answers[index] else judged(answers[index], other)
         data = {name: counts[name] for name in ("wins", "ties", "losses", "always_first", "always_second", "unreadable")}
         detail = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in data.items() if count)
         return Score((counts["wins"] + counts["ties"] / 2) / (len(answers) - 1), detail, data)
+
+
+def _agreed(verdicts: Mapping[tuple[str, str], Choice], one: str, other: str) -> Counter[str]:
+    """What the two verdicts on a pair make of it: a win needs both."""
+    here, there = verdicts[one, other], verdicts[other, one]
+    outcome = {("first", "second"): "wins", ("second", "first"): "losses"}.get((here, there), "ties")
+    return Counter(
+        {
+            outcome: 1,
+            "always_first": (here, there) == ("first", "first"),
+            "always_second": (here, there) == ("second", "second"),
+            "unreadable": (here == "unreadable") + (there == "unreadable"),
+        }
+    )
+
+
+def _leaning(odds: Mapping[tuple[str, str], float], one: str, other: str) -> Counter[str]:
+    """Which of a pair the judge leans to, its liking for a position taken out."""
+    here, there = odds[one, other], odds[other, one]
+    outcome = "wins" if here > there else "losses" if here < there else "ties"
+    return Counter({outcome: 1, "always_first": here > 0 and there > 0, "always_second": here < 0 and there < 0})
+
+
+def _ids_of(letter: str, tokenizer: Tokenizer) -> list[int]:
+    """Tokens that say a letter at the beginning of a reply.
+
+    Raises:
+        RunError: the vocabulary has none.
+    """
+    spelled = [tokenizer.encode(text) for text in (letter, f" {letter}")]
+    found = sorted({ids[0] for ids in spelled if len(ids) == 1 and tokenizer.decode(ids).strip().upper() == letter})
+    if not found:
+        raise RunError(f"the judge's vocabulary has no token '{letter}'", hint="say `by: verdict`, or name another judge")
+    return found
 
 
 def comparison(question: str, first: str, second: str) -> str:

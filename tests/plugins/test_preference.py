@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -11,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counterpoint.plugin import Completion, Emitted, Prompt, Run, Score
+from counterpoint.plugin import Completion, Emitted, Prompt, RecipeError, Run, RunError, Score
 from counterpoint.testing import assert_verifier_laws
-from counterpoint_plugins.preference import choice, comparison
+from counterpoint_plugins.preference import _leaning, choice, comparison
 
 RECIPE = {
     "nodes": {"v": {"kind": "preference", "judge": {"kind": "script", "action": "judge"}}},
@@ -153,3 +154,62 @@ def test_the_law_finds_a_verifier_that_goes_by_order(stage: Any) -> None:
             assert_verifier_laws(recipe, ["a", "b"], prompt=prompt, plugins=[stage.plugin])
     finally:
         kind.compares = False
+
+
+BY_PROBABILITY = {
+    "nodes": {
+        "judge": {"kind": "fake", "memory": 1000},
+        "v": {"kind": "preference", "judge": "judge", "by": "probability"},
+    },
+    "output": "v",
+}
+
+
+def test_by_probability_the_log_odds_of_both_orders_decide(stage: Any, engine: Any) -> None:
+    odds: dict[tuple[str, str], float] = {}
+
+    async def look(node: Any, run: Run, prompt: Prompt) -> Completion:
+        for pair in itertools.permutations(("a", "bb", "ccc"), 2):
+            session = await run.open("judge", Prompt(text=comparison("why", *pair)))
+            row = await session.logits()
+            (first,), (second,) = session.tokenizer.encode("A"), session.tokenizer.encode("B")
+            odds[pair] = float(row[first] - row[second])
+        return run.completion("stop")
+
+    stage.actions["look"] = look
+    nodes = {"judge": BY_PROBABILITY["nodes"]["judge"], "look": {"kind": "script", "action": "look"}}
+    engine.run({"nodes": {**nodes, "look": {**nodes["look"], "child": "judge"}}, "output": "look"}, "why")
+    found = list(engine.verify(BY_PROBABILITY, "why", ["a", "bb", "ccc"]).result().scores)
+    for index, one in enumerate(("a", "bb", "ccc")):
+        wins = sum(odds[one, other] > odds[other, one] for other in ("a", "bb", "ccc") if other != one)
+        assert found[index] == wins / 2
+    assert len(set(odds.values())) == 6
+
+
+@given(st.floats(-20, 20), st.floats(-20, 20), st.floats(-20, 20))
+def test_a_liking_for_a_position_cancels_out(here: float, there: float, liking: float) -> None:
+    here, there, liking = round(here, 3), round(there, 3), round(liking, 3)
+    fair = _leaning({("x", "y"): here, ("y", "x"): there}, "x", "y")
+    biased = {("x", "y"): here + liking, ("y", "x"): there + liking}
+    if abs(here - there) > 1e-6 or here == there == 0:
+        assert {name: _leaning(biased, "x", "y")[name] for name in ("wins", "ties", "losses")} == {
+            name: fair[name] for name in ("wins", "ties", "losses")
+        }
+    assert _leaning(biased, "x", "y")["wins"] == _leaning(biased, "y", "x")["losses"]
+
+
+def test_by_probability_needs_a_language_model_that_has_the_letters(stage: Any, engine: Any) -> None:
+    judged_by(stage, longer)
+    nodes = {"v": {**RECIPE["nodes"]["v"], "by": "probability"}}
+    with pytest.raises(RecipeError, match="no probabilities"):
+        engine.verify({"nodes": nodes, "output": "v"}, "why", ["a", "b"]).result()
+    without = {
+        "nodes": {"v": {"kind": "preference", "judge": {"kind": "fake", "alphabet": "xyz"}, "by": "probability"}},
+        "output": "v",
+    }
+    with pytest.raises(RunError, match="no token 'A'"):
+        engine.verify(without, "why", ["a", "b"]).result()
+
+
+def test_the_laws_hold_by_probability() -> None:
+    assert_verifier_laws(BY_PROBABILITY, ["a", "ccc", "", "bbb", "ccc"])
