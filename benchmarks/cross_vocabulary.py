@@ -3,8 +3,9 @@
     python benchmarks/cross_vocabulary.py [--prompts 20] [--tokens 128] [--fresh]
 
 CPU, bfloat16, greedy, one prompt at a time: the first HumanEval prompts as chat messages. All systems run on each prompt in turn in one
-process; a figure is the geometric mean over prompts of the ratio of tokens per second, prompt processing included on both
-sides. Rows are kept as they are made, so an interrupted run goes on.
+process; those "on llama.cpp" have the same draft model there, beside the target on transformers. A figure is the geometric mean over
+prompts of the ratio of tokens per second, prompt processing included on both sides. Rows are kept as they are made, so an interrupted
+run goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from theirs import Transformers
 import counterpoint as cp
 
 DRAFT = "smollm2-135m-instruct"
-SYSTEMS = ("transformers plain", "transformers universal", "sample", "string", "token", "string and look-up")
+SYSTEMS = (
+    "transformers plain",
+    "transformers universal",
+    "sample",
+    "string",
+    "token",
+    "string and look-up",
+    "string on llama.cpp",
+    "string on llama.cpp and look-up",
+)
 
 
 def recipe(system: str) -> dict[str, Any]:
@@ -29,7 +39,7 @@ def recipe(system: str) -> dict[str, Any]:
     return {
         "nodes": {
             "large": model(LARGE),
-            "small": model(DRAFT),
+            "small": {"kind": "llama_cpp", "source": DRAFT} if "llama.cpp" in system else model(DRAFT),
             "lookup": {"kind": "prompt_lookup"},
             "spec": {"kind": "speculative", "target": "large", "draft": draft},
         },
@@ -72,7 +82,7 @@ def main() -> None:
     if missing:
         theirs = Transformers(LARGE, DRAFT)
         with cp.Engine(offline=True) as engine:
-            for system in ("string", "token"):
+            for system in SYSTEMS[3:]:
                 ours(engine, system, "Say hi.", 4)
             theirs.generate("Say hi.", 4, True)
             for key in missing:
