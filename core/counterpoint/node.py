@@ -80,6 +80,9 @@ class LanguageModel(Node):
     :class:`LeafModel`.
     """
 
+    forbids: ClassVar[bool] = False
+    """Whether it forbids tokens that its parts allow (a constraint): what others write has to be checked by it to hold."""
+
     @abstractmethod
     async def open(self, prompt: Prompt, run: Run) -> Session:
         """A session on ``prompt``, whose response is ``prompt.prefix`` so far.

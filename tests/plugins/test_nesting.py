@@ -171,6 +171,20 @@ def test_a_constraint_holds_for_what_is_taken_over(continue_with: str | None) ->
     assert "the target finds the next token of the draft impossible" in reasons
 
 
+@pytest.mark.parametrize("target", ["limited", "contrast"])
+def test_a_constraint_that_nobody_would_look_at_is_refused(target: str) -> None:
+    nodes = {
+        **LEAVES,
+        "limited": {"kind": "constrained", "model": "one", "constraints": {"kind": "grammar", "regex": "[a-m]*"}},
+        "contrast": {"kind": "contrastive", "expert": "limited", "amateur": "two"},
+        "answer": {"kind": "weak_to_strong", "draft": "two", "target": target, "criterion": {"kind": "never"}},
+    }
+    with make_engine() as engine:
+        error = refusal(engine, {"nodes": nodes, "output": "answer"})
+    assert error is not None
+    assert "what 'limited' forbids would stand in it" in error.message
+
+
 def test_three_levels() -> None:
     """weak_to_strong(draft = speculative, target = constrained contrast, continue_with = speculative)."""
     always = {"adaptive": False, "max_draft": 3}  # on models that cost alike, an adaptive draft is never worth verifying

@@ -38,6 +38,7 @@ class Constrained(LanguageModel):
 
     kind: Literal["constrained"] = "constrained"
     speaks_as: ClassVar[str | None] = "model"
+    forbids: ClassVar[bool] = True
     model: Ref[LanguageModel] = Field(description="The language model that is held to the constraints.")
     constraints: Ref[Constraint] | tuple[Ref[Constraint], ...] = Field(
         description="A constraint (`grammar`, a monitor), or several, all of which have to allow a token."

@@ -64,6 +64,12 @@ class WeakToStrong(Generator):
     def check(self, plan: NodePlan) -> None:
         if plan.resolve(self.draft)[0] == plan.resolve(self.target)[0]:
             plan.warn("the target drafts for itself, and takes its own text over", "draft with a weaker, better aligned model")
+        criterion = plan.resolve(self.criterion)[1]
+        if isinstance(criterion, SwitchCriterion) and criterion.reads == "nothing" and (path := _forbidding(self.target, plan)):
+            plan.refuse(
+                f"the target does not look at the draft (criterion '{criterion.kind}'), so what '{path}' forbids would stand in it",
+                "take a criterion that looks, for example `window_confidence`",
+            )
 
     async def generate(self, prompt: Prompt, run: Run) -> Completion:
         criterion = run.node_of(self.criterion, SwitchCriterion)
@@ -125,6 +131,16 @@ class WeakToStrong(Generator):
             return run.completion(rest.finish_reason, target.tokenizer)
         whole = run.completion(rest.finish_reason)  # tokens of two vocabularies: only the text is one
         return whole.model_copy(update={"ids": (), "tokenizer": ""})
+
+
+def _forbidding(reference: str | Node, plan: NodePlan) -> str | None:
+    """Path of a model, this one or a part of it, that forbids tokens."""
+    path, node = plan.resolve(reference)
+    if not isinstance(node, LanguageModel):
+        return None
+    if node.forbids:
+        return path
+    return next((found for _, _, part in node.references() if (found := _forbidding(part, plan))), None)
 
 
 @hookimpl
