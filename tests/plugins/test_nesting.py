@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +15,15 @@ from counterpoint.events import Switched, Verified
 from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Trainer, Verifier, wanted_role
 from counterpoint.registry import load_plugins
 from counterpoint.settings import Sampling
-from counterpoint.testing import assert_drafter_laws, assert_generator_laws, assert_session_laws, make_engine
+from counterpoint.store import ModelStore
+from counterpoint.testing import (
+    assert_drafter_laws,
+    assert_generator_laws,
+    assert_session_laws,
+    make_engine,
+    save_tiny_gguf,
+    save_tiny_model,
+)
 from counterpoint.testing.fake import ALPHABET
 
 OTHER = "zyxwvutsrqponmlkjihgfedcba \n.0123"
@@ -100,15 +109,15 @@ def refusal(engine: Engine, recipe: dict[str, Any]) -> RecipeError | None:
     return None
 
 
-def obeys(recipe: dict[str, Any], kind: str) -> None:
+def obeys(recipe: dict[str, Any], kind: str, engine: Engine | None = None, tolerance: float = 1e-4) -> None:
     """The laws of the role that the output plays."""
     role = next(node for node in built_in() if kind_of(node) == kind)
     if issubclass(role, LanguageModel):
-        assert_session_laws(recipe, IDS)
+        assert_session_laws(recipe, IDS, engine=engine, tolerance=tolerance)
     elif issubclass(role, Generator):
-        assert_generator_laws(recipe, prompts=("hello there", "a"), max_tokens=14)
+        assert_generator_laws(recipe, prompts=("hello there", "a"), max_tokens=14, engine=engine)
     else:
-        assert_drafter_laws(recipe, "one", rounds=3)
+        assert_drafter_laws(recipe, "one", rounds=3, engine=engine)
 
 
 def test_what_is_refused() -> None:
@@ -212,3 +221,52 @@ def test_three_levels() -> None:
     verifiers = {event.node for trace in traces for event in trace if isinstance(event, Verified)}
     assert verifiers == {"draft", "quick"}
     assert set("abcdefghijklmnopqrst .\n") < set(ALPHABET)
+
+
+@pytest.fixture(scope="module")
+def real_leaves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Tiny random models on both backends, in float32; those of one backend have one vocabulary, and the other's another."""
+    root = tmp_path_factory.mktemp("models")
+    return {
+        **{
+            f"transformers-{seed}": {
+                "kind": "huggingface",
+                "source": f"path:{save_tiny_model(root / f'model-{seed}', seed=seed)}",
+                "dtype": "float32",
+                "device": "cpu",
+            }
+            for seed in (1, 2)
+        },
+        **{
+            f"llama.cpp-{seed}": {
+                "kind": "llama_cpp",
+                "source": f"path:{save_tiny_gguf(root / f'{seed}.gguf', seed=seed, spread=0.3, context=512)}",
+                "kv_type": "f32",
+            }
+            for seed in (1, 2)
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with make_engine(store=ModelStore(tmp_path_factory.mktemp("store"))) as made:
+        yield made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["transformers", "llama.cpp"])
+@pytest.mark.parametrize(("outer", "field", "inner"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
+def test_pairs_on_both_backends(
+    real_leaves: dict[str, dict[str, Any]], real_engine: Engine, backend: str, outer: str, field: str, inner: str
+) -> None:
+    """Real architectures: the models of one backend, beside one of another vocabulary on the other backend."""
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed (pip install 'counterpoint[llama-cpp]')")
+    beside = {"transformers": "llama.cpp", "llama.cpp": "transformers"}[backend]
+    leaves = {"one": real_leaves[f"{backend}-1"], "two": real_leaves[f"{backend}-2"], "other": real_leaves[f"{beside}-1"]}
+    recipe = nested(outer, field, inner)
+    recipe["nodes"].update(leaves)
+    if refusal(real_engine, used(recipe, outer)) is None:
+        obeys(recipe, outer, real_engine, tolerance=2e-3)
+    else:
+        assert (outer, inner) == ("constrained", "constrained")
