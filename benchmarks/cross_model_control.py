@@ -49,11 +49,9 @@ FORMAT = re.compile(r"^#### *-?\$?[\d,]*\.?\d+ *\.?\s*\Z", re.MULTILINE)
 
 def recipe(base: str, dtype: str = "bfloat16", **control: Any) -> dict[str, Any]:
     """A base alone, or controlled."""
-    nodes: dict[str, Any] = {"base": {**BASES[base], "dtype": dtype}}
-    if control:
-        nodes["delta"] = model(DELTA, dtype)
-        nodes["out"] = {"kind": "cross_model_control", "base": "base", "delta": "delta", **control}
-    return {"nodes": nodes, "output": "out" if control else "base"}
+    alone = {**BASES[base], "dtype": dtype}
+    controlled = {"kind": "cross_model_control", "base": alone, "delta": model(DELTA, dtype), **control}
+    return {"nodes": {"out": controlled if control else alone}, "output": "out"}
 
 
 def bits(name: str, what: dict[str, Any], problems: int = 200) -> EvaluationResult:
@@ -108,8 +106,8 @@ def same_at_zero(base: str) -> bool:
 
 def training() -> dict[str, Any]:
     """What the artifact's card says of its training."""
-    card = paths.home() / "artifacts" / "cmc-smollm2" / "card.json"
-    return json.loads(card.read_text(encoding="utf-8")) if card.exists() else {}
+    card = json.loads((paths.artifacts() / "cmc-smollm2" / "counterpoint.json").read_text(encoding="utf-8"))
+    return {name: card[name] for name in ("steps", "examples", "loss", "held_out_loss", "seconds") if name in card}
 
 
 def main() -> None:
