@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from counterpoint.errors import EvaluationError
 from counterpoint.evaluation.outcomes import Groups, Measure
 from counterpoint.evaluation.records import Configuration
 
+_OUTPUT = ("the recipe's output",)
 _SEPARATE = "compare them in separate calls, or evaluate again on the same data"
 
 
@@ -38,7 +40,7 @@ def check_together(configurations: Sequence[Configuration], measures: Sequence[M
                 hint="score both with the same scorers",
             )
         for measure in measures:
-            if first.scorers.get(measure.name) != other.scorers.get(measure.name):
+            if _settings(first, measure.name) != _settings(other, measure.name):
                 raise EvaluationError(
                     f"{pair} are scored by different settings of '{measure.name}'", hint="score both with the same settings"
                 )
@@ -47,6 +49,13 @@ def check_together(configurations: Sequence[Configuration], measures: Sequence[M
             raise EvaluationError(
                 f"no scorer is called '{measure.name}'", hint=f"the evaluations have: {', '.join(first.scorers)}"
             )
+
+
+def _settings(configuration: Configuration, scorer: str) -> dict[str, Any] | None:
+    """A scorer's settings. One that measures the recipe's output does so in every recipe, whatever the output is called."""
+    settings = configuration.scorers.get(scorer)
+    output = configuration.recipe.get("output")
+    return settings and {name: _OUTPUT if value == output else value for name, value in settings.items()}
 
 
 def names_of(configurations: Sequence[Configuration]) -> tuple[list[str], list[str]]:

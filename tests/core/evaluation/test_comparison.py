@@ -197,6 +197,17 @@ def test_what_not_all_have_is_left_out_and_it_is_said(invented: Any) -> None:
     assert any("15 examples only" in note for note in found.notes)
 
 
+def test_scorers_that_measure_the_output_are_alike_whatever_it_is_called(invented: Any) -> None:
+    def measured(name: str, model: str) -> Any:
+        recipe = {"name": name, "nodes": {name: {"kind": "fake"}, "other": {"kind": "fake"}}, "output": name}
+        return invented.configuration(name, recipe=recipe, scorers={"tests": {"kind": "tests", "model": model}})
+
+    records = invented.records(GOOD)
+    assert compare([(measured("a", "a"), records), (measured("b", "b"), records)], [TESTS], settings=QUICK).pairs
+    with pytest.raises(EvaluationError, match="different settings of 'tests'"):
+        compare([(measured("a", "a"), records), (measured("b", "other"), records)], [TESTS], settings=QUICK)
+
+
 # --- what is refused ---
 
 
