@@ -42,6 +42,7 @@ BASES: dict[str, dict[str, Any]] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "": {"alpha": 1.0},
     "-half": {"alpha": 0.5},
+    "-double": {"alpha": 2.0},
     "-mean": {"alpha": 1.0, "unmapped": "mean"},
 }
 FORMAT = re.compile(r"^#### *-?\$?[\d,]*\.?\d+ *\.?\s*\Z", re.MULTILINE)
@@ -131,6 +132,7 @@ def main() -> None:
             "answers": {
                 "alone": formatted(answers(base, recipe(base))),
                 "controlled": formatted(answers(f"{base}-controlled", recipe(base, alpha=1.0))),
+                "controlled-double": formatted(answers(f"{base}-controlled-double", recipe(base, alpha=2.0))),
             },
             "at alpha 0 the bits are the base's": same_at_zero(base),
         }
