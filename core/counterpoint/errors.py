@@ -47,6 +47,10 @@ class ModelError(CounterpointError):
     """A model that cannot be fetched, loaded or used."""
 
 
+class ContextFull(ModelError):
+    """Tokens that do not fit a model's context. A generator that has written something ends there, by `length`."""
+
+
 class ModelNotFound(ModelError):
     """No such model, or it is not here and there is no way to get it."""
 

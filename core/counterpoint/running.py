@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from counterpoint.childstream import ChildStream, Valve
 from counterpoint.costs import PassCosts, total_costs
 from counterpoint.draws import Drawn, DrawRequest, Purpose, Verdict, draw_key
-from counterpoint.errors import RunError, Unsupported
+from counterpoint.errors import ContextFull, RunError, Unsupported
 from counterpoint.events import BudgetSpent as BudgetSpentEvent
 from counterpoint.events import CandidateScored, Emitted, EventBase, Forward, NodeFinished, NodeStarted
 from counterpoint.inputs import merge_sampling
@@ -384,6 +384,11 @@ class Run:
                 raise
             self.emit(event)
             completion = self.completion("budget")
+        except ContextFull:  # of a model that cuts the response otherwise, say, so that nobody could count ahead
+            if not self._text:
+                self._finished("failed")
+                raise
+            completion = self.completion("length")
         except asyncio.CancelledError:
             self._finished("cancelled")
             raise

@@ -223,6 +223,26 @@ def test_three_levels() -> None:
     assert set("abcdefghijklmnopqrst .\n") < set(ALPHABET)
 
 
+@pytest.mark.parametrize("output", ["mixed", "drafted", "taken"])
+def test_an_answer_ends_where_a_part_of_its_model_is_full(output: str) -> None:
+    """The part spells every word in characters, so that nobody can count ahead how many tokens fit its context."""
+    words = ["the", "her", "ing", "ab", "ba", "ed", "on"]
+    nodes = {
+        "one": {"kind": "fake", "words": words, "end_bias": -99},
+        "two": {"kind": "fake", "alphabet": OTHER, "context": 48},
+        "mixed": {"kind": "logit_mixture", "base": "one", "others": ["two"], "weights": [1.0, 0.1]},
+        "drafted": {"kind": "speculative", "target": "mixed", "draft": "one", "max_draft": 4, "adaptive": False},
+        "taken": {"kind": "weak_to_strong", "draft": "one", "target": "mixed"},
+    }
+    with make_engine() as engine:
+        for seed in range(3):
+            sampling = Sampling(temperature=1.0, max_tokens=60)
+            result = engine.run({"nodes": nodes, "output": output}, "say", seed=seed, sampling=sampling)
+            assert result.completion.finish_reason == "length"
+            assert 20 < len(result.text) < 48
+            assert result.text == "".join(event.text for event in result.trace if event.type == "emitted" and event.span == 1)
+
+
 @pytest.fixture(scope="module")
 def real_leaves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Tiny random models on both backends, in float32; those of one backend have one vocabulary, and the other's another."""
