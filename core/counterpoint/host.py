@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from counterpoint.costs import PassCosts
-from counterpoint.errors import ContextFull, ModelError
+from counterpoint.errors import ModelError
 from counterpoint.scheduler import Batch
 from counterpoint.session import Backend, CacheFull, Session, Step, StepResult
 from counterpoint.slots import SlotTable
@@ -172,7 +172,7 @@ class ModelHost(Batch):
         """Feeds tokens in the coming passes; returns the last ``rows`` rows, and log-probabilities when scoring."""
         held = self.table.length(session.slot)
         if held + len(ids) > self.backend.context:
-            raise ContextFull(
+            raise ModelError(
                 f"{session.path}: {held + len(ids)} tokens do not fit the context of {self.backend.context} tokens",
                 hint="shorten the prompt, lower max_tokens, or use a model with a longer context",
             )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from counterpoint.errors import ModelError
+from counterpoint.errors import ContextFull
 from counterpoint.host import Meter, ModelHost
 from counterpoint.session import KnownRows, Rows, Session, row_count
 
@@ -89,7 +89,7 @@ class LeafSession(Session):
 
     def _check_room(self, tokens: int) -> None:
         if self.length + tokens > self.room:
-            raise ModelError(
+            raise ContextFull(
                 f"{self.path}: the context of {self.host.backend.context} tokens is full",
                 hint="lower max_tokens, shorten the prompt, or use a model with a longer context",
             )

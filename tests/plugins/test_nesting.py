@@ -232,7 +232,7 @@ def test_an_answer_ends_where_a_part_of_its_model_is_full(output: str) -> None:
         "two": {"kind": "fake", "alphabet": OTHER, "context": 48},
         "mixed": {"kind": "logit_mixture", "base": "one", "others": ["two"], "weights": [1.0, 0.1]},
         "drafted": {"kind": "speculative", "target": "mixed", "draft": "one", "max_draft": 4, "adaptive": False},
-        "taken": {"kind": "weak_to_strong", "draft": "one", "target": "mixed"},
+        "taken": {"kind": "weak_to_strong", "draft": "one", "target": "mixed", "draft_tokens": 8},
     }
     with make_engine() as engine:
         for seed in range(3):
