@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from counterpoint.childstream import ChildStream, Valve
+from counterpoint.childstream import ChildStream
 from counterpoint.costs import PassCosts, total_costs
-from counterpoint.draws import Drawn, DrawRequest, Purpose, Verdict, draw_key
+from counterpoint.drawingcall import DrawingCall
 from counterpoint.errors import ContextFull, RunError, Unsupported
 from counterpoint.events import BudgetSpent as BudgetSpentEvent
 from counterpoint.events import CandidateScored, Emitted, EventBase, Forward, NodeFinished, NodeStarted
@@ -23,27 +23,17 @@ from counterpoint.runstate import RunState
 from counterpoint.settings import Budget, Sampling
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from counterpoint.bridge import TokenizerBridge
-    from counterpoint.host import ModelHost, PassShare
-    from counterpoint.recipe import Recipe
+    from counterpoint.host import PassShare
     from counterpoint.response import Response
-    from counterpoint.session import Backend, Draft, DraftSession, Session
+    from counterpoint.session import Backend, DraftSession, Session
     from counterpoint.tokenizer import Tokenizer
 
 T = TypeVar("T")
 
 
-class Run:
-    """One node's call within a run.
-
-    Attributes:
-        path: path of the node.
-        sampling: the sampling settings in force.
-        seed: the run's seed.
-        row: which of several samples of the same prompt this is.
-    """
+class Run(DrawingCall):
+    """One node's call within a run: where it stands (:class:`~counterpoint.place.Place`), what it draws
+    (:class:`~counterpoint.drawingcall.DrawingCall`), and here its events and its calls of other nodes."""
 
     def __init__(
         self,
@@ -56,22 +46,16 @@ class Run:
         account: Account | None = None,
         relay: Run | ChildStream | None = None,
     ) -> None:
-        self._state = state
-        self.path = path
-        self._indices = indices
+        valve = parent._valve if parent else None
+        super().__init__(state, path, indices=indices, sampling=sampling, account=account, valve=valve)
         self._parent = parent
-        self.sampling = sampling or state.recipe.sampling
-        self._account = account or Account()
         self._relay = relay
-        self._valve: Valve | None = parent._valve if parent else None  # whoever works for a streamed child waits with it
         self._children = 0
         self._span = state.new_span()
         self._sessions: list[Session | DraftSession] = []
         self._text: list[str] = []
         self._ids: list[int] = []
         self._responses: list[Response] = []
-        self._generated = 0
-        self._counts_for = self
 
     @classmethod
     def root(cls, state: RunState, budget: Budget | None) -> Run:
@@ -81,44 +65,6 @@ class Run:
     async def answer(self, node: Generator, prompt: Prompt) -> Completion:
         """Runs the output node (the engine's part)."""
         return await self._call("Generator", node, lambda: node.generate(_public(prompt), self), self._account.limited)
-
-    @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return self._state.seed
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe that runs."""
-        return self._state.recipe
-
-    @property
-    def root_prompt(self) -> Prompt:
-        """The prompt the run was started with."""
-        return self._state.prompt
-
-    @property
-    def hosts(self) -> dict[str, ModelHost]:
-        """Loaded models by the path of their node (the engine's)."""
-        return self._state.hosts
-
-    @property
-    def row(self) -> int:
-        """Which of several samples of the same prompt this is."""
-        return self._state.row
-
-    @property
-    def scope(self) -> str:
-        """With whom this run shares the beginnings that models have processed (the engine's)."""
-        return self._state.scope
-
-    def path_of(self, reference: str | Node) -> str:
-        """The path of a node referred to by one of this node's fields."""
-        return self._state.graph.path_of(reference)
-
-    def node_of(self, reference: str | Node, protocol: type[Node]) -> Node:
-        """The node that one of this node's fields refers to, for a protocol that is no role (a constraint, say)."""
-        return self._state.graph.target(reference, protocol)[1]
 
     async def make(self, node: Trainer) -> Completion:
         """Runs the output node where it is a trainer (the engine's part); the text is what loads the artifact in recipes."""
@@ -297,42 +243,6 @@ class Run:
         host = await self._state.engine.leaf_host(path, node, self)
         return path, node, host.backend
 
-    async def bridge(self, outer: Tokenizer, inner: Tokenizer) -> TokenizerBridge:
-        """The bridge from an outer vocabulary, in which tokens are chosen, to an inner one."""
-        return await self.thread(self._state.engine.bridges.between, outer, inner)
-
-    async def gather(self, *calls: Awaitable[T]) -> list[T]:
-        """Several calls at once, sharing passes; if one fails, the others are stopped."""
-        tasks = [asyncio.ensure_future(call) for call in calls]
-        try:
-            return list(await asyncio.gather(*tasks))
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
-
-    async def thread(self, function: Callable[..., T], *args: Any) -> T:
-        """Runs blocking work (a subprocess, a file) off the engine's thread; passes go on meanwhile."""
-        return await asyncio.to_thread(function, *args)
-
-    # --- costs ------------------------------------------------------------------------------------------------------
-
-    def leaf_of(self, reference: str | Node) -> str | None:
-        """Path of the leaf model behind a reference (through a drafter that wraps one); None when there is none."""
-        graph = self._state.graph
-        path = graph.path_of(reference)
-        node = graph.nodes[path]
-        if isinstance(node, LeafModel):
-            return path
-        if node.adapts is not None:
-            return self.leaf_of(getattr(node, node.adapts))
-        return None
-
-    def leaves_of(self, reference: str | Node) -> list[str]:
-        """Paths of the leaf models at or below a reference: one for a model, several for a composition, none for a look-up."""
-        return self._state.graph.leaves(self._state.graph.path_of(reference))
-
     async def pass_costs(self, reference: str | Node, *, measured: bool = True) -> PassCosts:
         """What passes of a model cost: in seconds, from this machine's calibration, or nominally, by the weights read.
 
@@ -346,10 +256,16 @@ class Run:
             costs.append(await self._state.engine.leaf_costs(leaf, node, self, measured=measured))
         return total_costs(costs, "seconds" if measured else "weights read")
 
-    def rows_in_flight(self, reference: str | Node) -> int:
-        """Sessions open on a model, in all runs: how many rows may share its passes (of a composition's, its busiest)."""
-        leaves = self.leaves_of(reference)
-        return max([1, *(self._state.hosts[path].slots for path in leaves if path in self._state.hosts)])
+    async def gather(self, *calls: Awaitable[T]) -> list[T]:
+        """Several calls at once, sharing passes; if one fails, the others are stopped."""
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
 
     def _part(self, path: str, node: Node, role: str) -> Run:
         """The run of a node that works as a part of this one: it draws with this node's noise, and ends with it."""
@@ -421,100 +337,6 @@ class Run:
                 response.flush()
             raise
 
-    def _finished(self, reason: str) -> None:
-        self.emit(NodeFinished(finish_reason=reason, tokens=len(self._ids), generated=self._generated))
-
-    def _close(self) -> None:
-        for session in reversed(self._sessions):
-            session.close()
-        self._sessions.clear()
-
-    # --- draws ------------------------------------------------------------------------------------------------------
-
-    def keys(self, position: int, count: int, purpose: Purpose) -> list[int]:
-        """Keys of draws at consecutive response positions."""
-        state = self._state
-        return [draw_key(state.seed, self._indices, state.row, position + i, purpose) for i in range(count)]
-
-    async def draw(
-        self,
-        rows: Tensor,
-        session: Session,
-        response: Sequence[int],
-        following: Sequence[int] = (),
-        *,
-        purpose: Purpose = "sample",
-        new: int | None = None,
-    ) -> Drawn:
-        """Draws a token from each of ``rows`` under the sampling settings in force.
-
-        Args:
-            rows: ``[n, vocabulary]`` or ``[vocabulary]``; row i is the distribution after ``response + following[:i]``.
-            session: whose rows they are (its prompt counts for the repetition penalty, its stop tokens for min_tokens).
-            response: response tokens before the first row, the prefix included.
-            following: the tokens after each row, when there are several.
-            purpose: what the draw is for; equal positions and purposes have equal noise.
-            new: how many of the tokens are counted as generated; by default all.
-        """
-        request = self._request(rows, session, response, following, purpose)
-        result = await self._draw(request, len(request.keys) if new is None else new)
-        assert isinstance(result, Drawn)
-        return result
-
-    async def verify_draft(self, rows: Tensor, session: Session, response: Sequence[int], draft: Draft) -> Verdict:
-        """Rejection sampling of a draft against the target's ``rows`` (one more than there are draft tokens).
-
-        The lossless rule of speculative sampling (arXiv 2302.01318, 2211.17192): the tokens that result are distributed as
-        if drawn from the target.
-        """
-        request = self._request(rows, session, response, draft.ids, "residual")
-        request.draft_ids = draft.ids
-        request.draft_logits = draft.logits
-        request.accept_keys = self.keys(len(response), len(request.keys), "accept")
-        result = await self._draw(request, 1)
-        assert isinstance(result, Verdict)
-        return result
-
-    def _request(
-        self, rows: Tensor, session: Session, response: Sequence[int], following: Sequence[int], purpose: Purpose
-    ) -> DrawRequest:
-        rows = rows if rows.dim() == 2 else rows[None]
-        keys = self.keys(len(response), rows.shape[0], purpose)
-        request = DrawRequest.on(session, rows, keys, self.sampling, response, following)
-        request.alternatives = 5 if self._state.recipe.record == "full" else 0
-        return request
-
-    async def _draw(self, request: DrawRequest, new: int) -> Drawn | Verdict:
-        if self._valve is not None:
-            await self._valve.passing()
-        self._account.admit(tokens=new)
-        self.count_tokens(new)  # before the draw, for others may draw at the same time
-        try:
-            return await self._state.engine.draws.submit(request)
-        except BaseException:
-            self.count_tokens(-new)
-            raise
-
-    def count_tokens(self, tokens: int) -> None:
-        """Counts tokens as generated that no draw has counted: those a look-up proposed and the target let stand."""
-        self._counts_for._generated += tokens
-        self._account.count(tokens)
-
-    @property
-    def tokens_left(self) -> float:
-        """Tokens that the budgets in force still allow to be generated; infinite where none limits them."""
-        return self._account.tokens_left
-
-    # --- metering (called by the engine) -----------------------------------------------------------------------------
-
-    def admit(self, flops: float, seconds: float) -> None:
-        """Raises BudgetSpent when a pass does not fit a budget in force."""
-        self._account.admit(flops=flops, seconds=seconds)
-
-    def reserve(self, flops: float) -> None:
-        """Counts a pass under way."""
-        self._account.reserve(flops)
-
     def keep(self, session: Session) -> None:
         """Closes a session (a fork, say) when this call ends."""
         self._sessions.append(session)
@@ -523,6 +345,14 @@ class Run:
         """Records a pass."""
         self._account.spend(share.flops)
         self.emit(Forward(node=path, **vars(share)))
+
+    def _finished(self, reason: str) -> None:
+        self.emit(NodeFinished(finish_reason=reason, tokens=len(self._ids), generated=self._generated))
+
+    def _close(self) -> None:
+        for session in reversed(self._sessions):
+            session.close()
+        self._sessions.clear()
 
 
 def _public(prompt: Prompt) -> Prompt:
