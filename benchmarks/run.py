@@ -18,6 +18,7 @@ ALL = (
     "cross_vocabulary",
     "compositions",
     "bridges",
+    "constrained",
     "weak_to_strong_exactness",
     "weak_to_strong",
     "contrastive",
