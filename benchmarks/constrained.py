@@ -10,6 +10,7 @@ An answer is valid where all of it is one JSON value that the schema allows; ``f
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import time
@@ -112,7 +113,7 @@ def main() -> None:
         for thing in THINGS:
             for system in SYSTEMS:
                 key = {"thing": thing, "system": system, "backend": options.backend}
-                results.once(key, lambda system=system, thing=thing: answer(engine, system, options.backend, thing))  # type: ignore[misc]
+                results.once(key, functools.partial(answer, engine, system, options.backend, thing))
     rows = {
         system: [row for row in results.rows if row["system"] == system and row["backend"] == options.backend]
         for system in SYSTEMS

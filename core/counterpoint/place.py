@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Place:
-    """A node in a graph that runs: what can be asked there without calling anything.
+    """A node in a graph that runs: what can be asked there without calling another node.
 
     Attributes:
         path: path of the node.

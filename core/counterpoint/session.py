@@ -65,7 +65,7 @@ class Session(ABC):
         With ``rows="none"`` nothing is computed until it is needed.
 
         Raises:
-            ModelError: the context is full.
+            ContextFull: the context is full.
             BudgetSpent: the pass would exceed a budget (caught where the budget was set).
         """
 

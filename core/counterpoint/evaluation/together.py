@@ -55,7 +55,7 @@ def _settings(configuration: Configuration, scorer: str) -> dict[str, Any] | Non
     """A scorer's settings. One that measures the recipe's output does so in every recipe, whatever the output is called."""
     settings = configuration.scorers.get(scorer)
     output = configuration.recipe.get("output")
-    return settings and {name: _OUTPUT if value == output else value for name, value in settings.items()}
+    return settings and {name: _OUTPUT if name != "kind" and value == output else value for name, value in settings.items()}
 
 
 def names_of(configurations: Sequence[Configuration]) -> tuple[list[str], list[str]]:

@@ -204,6 +204,7 @@ def test_scorers_that_measure_the_output_are_alike_whatever_it_is_called(invente
 
     records = invented.records(GOOD)
     assert compare([(measured("a", "a"), records), (measured("b", "b"), records)], [TESTS], settings=QUICK).pairs
+    assert compare([(measured("a", "a"), records), (measured("tests", "tests"), records)], [TESTS], settings=QUICK).pairs
     with pytest.raises(EvaluationError, match="different settings of 'tests'"):
         compare([(measured("a", "a"), records), (measured("b", "other"), records)], [TESTS], settings=QUICK)
 
