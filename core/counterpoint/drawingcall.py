@@ -43,6 +43,16 @@ class DrawingCall(Place):
         self._generated = 0
         self._counts_for: DrawingCall = self
 
+    @property
+    def ordinal(self) -> int:
+        """Which of the generators that its caller calls this is, from 0; for the recipe's output node, which of several samples."""
+        return self._indices[-1] if self._indices else self._state.row
+
+    @property
+    def lineage(self) -> tuple[int, ...]:
+        """The ordinals of this call's callers below the output node and its own, outermost first; none for the output node."""
+        return self._indices
+
     def keys(self, position: int, count: int, purpose: Purpose) -> list[int]:
         """Keys of draws at consecutive response positions."""
         state = self._state

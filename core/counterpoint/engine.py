@@ -19,6 +19,7 @@ from counterpoint.draws import DrawBatch
 from counterpoint.errors import ModelError, RecipeError, RunError
 from counterpoint.inputs import merge_sampling, parse_budget, parse_prompt, parse_seed
 from counterpoint.life import live, new_run_id
+from counterpoint.modelcall import ModelCall
 from counterpoint.node import LeafModel, Trainer
 from counterpoint.plan import Plan, make_plan
 from counterpoint.pool import ModelPool
@@ -26,7 +27,6 @@ from counterpoint.prompt import Completion, Prompt, PromptLike
 from counterpoint.recipe import Recipe, load_recipe
 from counterpoint.registry import Registry, load_plugins
 from counterpoint.rendering import render
-from counterpoint.running import Run
 from counterpoint.scheduler import Scheduler
 from counterpoint.settings import Budget, Sampling
 from counterpoint.streaming import RunResult, RunStream
@@ -299,7 +299,7 @@ class Engine:
 
     # --- what runs call ---------------------------------------------------------------------------------------------
 
-    async def open_leaf(self, path: str, node: LeafModel, prompt: Prompt, run: Run) -> Session:
+    async def open_leaf(self, path: str, node: LeafModel, prompt: Prompt, run: ModelCall) -> Session:
         """A session on a leaf model (through :meth:`counterpoint.running.Run.open`)."""
         host = await self.leaf_host(path, node, run)
         from counterpoint.leaf import LeafSession  # imports torch: not before the model is there
@@ -316,7 +316,7 @@ class Engine:
         await host.open(session)
         return session
 
-    async def leaf_costs(self, path: str, node: LeafModel, run: Run, *, measured: bool) -> PassCosts:
+    async def leaf_costs(self, path: str, node: LeafModel, run: ModelCall, *, measured: bool) -> PassCosts:
         """Costs of a leaf model's passes; it is loaded only if they are not known without it."""
         from counterpoint.calibration import known_costs
 
@@ -330,7 +330,7 @@ class Engine:
             host = await self.leaf_host(path, node, run)
         return await self.pool.pass_costs(host) if measured else nominal_costs(host.backend.shape)
 
-    async def leaf_host(self, path: str, node: LeafModel, run: Run) -> ModelHost:
+    async def leaf_host(self, path: str, node: LeafModel, run: ModelCall) -> ModelHost:
         """The loaded model of a node, held until the run ends."""
         host = run.hosts.get(path)
         if host is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from counterpoint.settings import Budget
 
@@ -26,13 +26,18 @@ class BudgetSpent(BaseException):
 
 @dataclass
 class BudgetMeter:
-    """One budget in force, inside those of the callers (whoever spends, spends from all of them)."""
+    """One budget in force, inside those of the callers (whoever spends, spends from all of them); several calls may share it."""
 
     budget: Budget
     started: float = field(default_factory=time.perf_counter)
     flops: float = 0.0
     tokens: float = 0.0
     reserved_flops: float = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it has been in force."""
+        return time.perf_counter() - self.started
 
     def admit(self, *, flops: float = 0.0, seconds: float = 0.0, tokens: int = 0) -> None:
         """Checks that an estimate fits what is left, counting what is already under way.
@@ -43,7 +48,7 @@ class BudgetMeter:
         spent_flops = self.flops + self.reserved_flops
         if self.budget.flops is not None and spent_flops + flops > self.budget.flops:
             raise BudgetSpent(self, "flops", self.budget.flops, spent_flops, flops)
-        elapsed = time.perf_counter() - self.started
+        elapsed = self.elapsed
         if self.budget.seconds is not None and elapsed + seconds > self.budget.seconds:
             raise BudgetSpent(self, "seconds", self.budget.seconds, elapsed, seconds)
         if self.budget.tokens is not None and self.tokens + tokens > self.budget.tokens:
@@ -56,9 +61,22 @@ class Account:
     def __init__(self, meters: tuple[BudgetMeter, ...] = ()) -> None:
         self._meters = meters
 
-    def within(self, budget: Budget | None) -> Account:
-        """The account of a call below, with an allowance of its own or none."""
-        return Account((*self._meters, BudgetMeter(budget))) if budget else self
+    def within(self, budget: Budget | BudgetMeter | None) -> Account:
+        """The account of a call below, with an allowance of its own, one that it shares with others, or none."""
+        if budget is None:
+            return self
+        return Account((*self._meters, budget if isinstance(budget, BudgetMeter) else BudgetMeter(budget)))
+
+    def allowance(self, share: float) -> BudgetMeter | None:
+        """A meter of a share of what every unit still allows; None where nothing is limited."""
+        left = {
+            "flops": [limit - meter.flops for meter in self._meters if (limit := meter.budget.flops) is not None],
+            "seconds": [limit - meter.elapsed for meter in self._meters if (limit := meter.budget.seconds) is not None],
+            "tokens": [limit - meter.tokens for meter in self._meters if (limit := meter.budget.tokens) is not None],
+        }
+        limits: dict[str, Any] = {unit: max(0.0, share * min(amounts)) for unit, amounts in left.items() if amounts}
+        # not validated: an allowance may be nothing, which no budget that is written down may be
+        return BudgetMeter(Budget.model_construct(**limits)) if limits else None
 
     @property
     def limited(self) -> bool:

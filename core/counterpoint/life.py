@@ -69,7 +69,10 @@ async def live(
             if finding.level == "warning":
                 stream.warnings.append(f"{finding.node}: {finding.message}")
         root = Run.root(state, recipe.budget)
-        completion = await _work(plan, root, prompt, answers, training)
+        try:
+            completion = await _work(plan, root, prompt, answers, training)
+        finally:
+            await state.end()
     except asyncio.CancelledError:
         completion = root.completion("cancelled") if root else completion.model_copy(update={"finish_reason": "cancelled"})
     except BudgetSpent as spent:  # one that nobody claims any more

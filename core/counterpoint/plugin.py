@@ -38,6 +38,7 @@ from counterpoint.events import (
     Verified,
 )
 from counterpoint.hooks import hookimpl
+from counterpoint.ledger import BudgetMeter, BudgetSpent
 from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Ref, Score, Trainer, Verifier
 from counterpoint.planning import ModelFacts, NodePlan, Resources
 from counterpoint.prompt import Completion, FinishReason, Message, Prompt
@@ -56,6 +57,8 @@ __all__ = [
     "BridgeError",
     "Budget",
     "BudgetError",
+    "BudgetMeter",
+    "BudgetSpent",
     "CacheFull",
     "CandidateFinished",
     "CandidateScored",

@@ -18,7 +18,7 @@ from counterpoint.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from counterpoint.host import ModelHost
-    from counterpoint.running import Run
+    from counterpoint.modelcall import ModelCall
     from counterpoint.store import ModelStore
     from counterpoint.store import Progress as StoreProgress
 
@@ -55,7 +55,7 @@ class ModelPool:
         tasks = [task for task in self._hosts.values() if task.done() and not task.cancelled()]
         return [task.result() for task in tasks if task.exception() is None]
 
-    async def host(self, path: str, node: LeafModel, facts: ModelFacts, run: Run | None) -> ModelHost:
+    async def host(self, path: str, node: LeafModel, facts: ModelFacts, run: ModelCall | None) -> ModelHost:
         """The model of a node, loaded if it is not; ``run`` hears of the progress.
 
         Raises:
@@ -72,7 +72,7 @@ class ModelPool:
         finally:
             self._awaited[facts.key] -= 1
 
-    async def _load(self, path: str, node: LeafModel, facts: ModelFacts, run: Run | None) -> ModelHost:
+    async def _load(self, path: str, node: LeafModel, facts: ModelFacts, run: ModelCall | None) -> ModelHost:
         loop = asyncio.get_running_loop()
 
         def emit(phase: str, item: str, done: float, total: float | None, unit: str) -> None:

@@ -6,18 +6,18 @@ Nodes never call one another directly; they ask their run, so that the engine me
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from counterpoint.childstream import ChildStream
-from counterpoint.costs import PassCosts, total_costs
-from counterpoint.drawingcall import DrawingCall
-from counterpoint.errors import ContextFull, RunError, Unsupported
+from counterpoint.errors import ContextFull, RunError
 from counterpoint.events import BudgetSpent as BudgetSpentEvent
 from counterpoint.events import CandidateScored, Emitted, EventBase, Forward, NodeFinished, NodeStarted
 from counterpoint.inputs import merge_sampling
-from counterpoint.ledger import Account, BudgetSpent
-from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Score, Trainer, Verifier
+from counterpoint.ledger import Account, BudgetMeter, BudgetSpent
+from counterpoint.modelcall import ModelCall, public
+from counterpoint.node import Generator, LanguageModel, Node, Score, Trainer, Verifier, roles_of
 from counterpoint.prompt import Completion, FinishReason, Prompt
 from counterpoint.runstate import RunState
 from counterpoint.settings import Budget, Sampling
@@ -25,15 +25,16 @@ from counterpoint.settings import Budget, Sampling
 if TYPE_CHECKING:
     from counterpoint.host import PassShare
     from counterpoint.response import Response
-    from counterpoint.session import Backend, DraftSession, Session
+    from counterpoint.session import DraftSession, Session
     from counterpoint.tokenizer import Tokenizer
 
 T = TypeVar("T")
 
 
-class Run(DrawingCall):
+class Run(ModelCall):
     """One node's call within a run: where it stands (:class:`~counterpoint.place.Place`), what it draws
-    (:class:`~counterpoint.drawingcall.DrawingCall`), and here its events and its calls of other nodes."""
+    (:class:`~counterpoint.drawingcall.DrawingCall`), its models (:class:`~counterpoint.modelcall.ModelCall`), and here its events
+    and its calls of other nodes."""
 
     def __init__(
         self,
@@ -51,11 +52,13 @@ class Run(DrawingCall):
         self._parent = parent
         self._relay = relay
         self._children = 0
+        self._verifications = 0
         self._span = state.new_span()
         self._sessions: list[Session | DraftSession] = []
         self._text: list[str] = []
         self._ids: list[int] = []
         self._responses: list[Response] = []
+        self._adopted = ""
 
     @classmethod
     def root(cls, state: RunState, budget: Budget | None) -> Run:
@@ -64,7 +67,7 @@ class Run(DrawingCall):
 
     async def answer(self, node: Generator, prompt: Prompt) -> Completion:
         """Runs the output node (the engine's part)."""
-        return await self._call("Generator", node, lambda: node.generate(_public(prompt), self), self._account.limited)
+        return await self._call("Generator", node, lambda: node.generate(public(prompt), self), self._account.limited)
 
     async def make(self, node: Trainer) -> Completion:
         """Runs the output node where it is a trainer (the engine's part); the text is what loads the artifact in recipes."""
@@ -93,9 +96,20 @@ class Run(DrawingCall):
         return Completion(
             text="".join(self._text),
             ids=tuple(self._ids),
-            tokenizer=tokenizer.fingerprint if tokenizer else "",
+            tokenizer=tokenizer.fingerprint if tokenizer else self._adopted,
             finish_reason=finish_reason,
         )
+
+    def adopt(self, completion: Completion, proposer: str) -> Completion:
+        """Emits a child's completion as this node's own.
+
+        Args:
+            completion: the child's.
+            proposer: the path of the node that made it.
+        """
+        self.emit(Emitted(text=completion.text, ids=completion.ids, proposer=proposer, decider=self.path))
+        self._adopted = completion.tokenizer
+        return self.completion(completion.finish_reason)
 
     def begin(self, response: Response) -> None:
         """Registers a response, so that what it holds back comes out however the call ends (:class:`Response` does it)."""
@@ -108,32 +122,37 @@ class Run(DrawingCall):
         child: str | Generator | LanguageModel | Node,
         prompt: Prompt,
         *,
-        budget: Budget | None = None,
+        budget: Budget | BudgetMeter | None = None,
         sampling: Sampling | None = None,
         relay: bool = False,
+        keep_partial: bool = False,
     ) -> Coroutine[Any, Any, Completion]:
         """A completion by another node.
 
         Args:
             child: the field that refers to it; a language model samples plainly.
             prompt: what it is to answer, and from what prefix.
-            budget: an allowance for the call; when it is spent, what has been made so far is returned.
+            budget: an allowance for the call, of its own or shared (:meth:`allowance`); when it is spent, what has been made so
+                far is returned.
             sampling: settings in force below, instead of this node's own.
             relay: whether the child's text is also emitted as this node's own.
+            keep_partial: whether what has been made so far is returned when any budget is spent, a caller's too; the next pass
+                that does not fit unwinds as ever.
         """
         path, node = self._state.graph.target(child, Generator)
         assert isinstance(node, Generator)
         settings = sampling or self.sampling_of(child)
         run = self._child(path, budget, settings, self if relay else None)
-        return run._call("Generator", node, lambda: node.generate(_public(prompt), run), budget is not None)
+        return run._call("Generator", node, lambda: node.generate(public(prompt), run), budget is not None, keep_partial)
 
     def stream(
         self,
         child: str | Generator | LanguageModel | Node,
         prompt: Prompt,
         *,
-        budget: Budget | None = None,
+        budget: Budget | BudgetMeter | None = None,
         sampling: Sampling | None = None,
+        keep_partial: bool = False,
     ) -> ChildStream:
         """A completion by another node, piece by piece, made no faster than the pieces are taken; may be left early.
 
@@ -146,6 +165,7 @@ class Run(DrawingCall):
             prompt: what it is to answer, and from what prefix.
             budget: an allowance for the call; when it is spent, the stream ends with what has been made so far.
             sampling: settings in force below, instead of this node's own.
+            keep_partial: whether it ends so when any budget is spent, a caller's too.
         """
         path, node = self._state.graph.target(child, Generator)
         assert isinstance(node, Generator)
@@ -153,9 +173,14 @@ class Run(DrawingCall):
 
         def call(stream: ChildStream) -> Coroutine[Any, Any, Completion]:
             run._relay, run._valve = stream, stream.valve
-            return run._call("Generator", node, lambda: node.generate(_public(prompt), run), budget is not None)
+            return run._call("Generator", node, lambda: node.generate(public(prompt), run), budget is not None, keep_partial)
 
         return ChildStream(call, self._valve)
+
+    def allowance(self, share: float) -> BudgetMeter | None:
+        """A share (0 to 1) of what the budgets in force still allow, for several calls to spend together; None where there are
+        none."""
+        return self._account.allowance(share)
 
     def sampling_of(self, child: str | Generator | LanguageModel | Node, under: Sampling | None = None) -> Sampling:
         """The sampling settings of a child: what it sets itself, over ``under`` (by default this node's).
@@ -167,20 +192,39 @@ class Run(DrawingCall):
         assert isinstance(node, Generator)
         return merge_sampling(under or self.sampling, node.sampling, path)
 
-    async def verify(self, verifier: str | Verifier, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
-        """Scores of completions; the verifier sees the prompt's fields it requires."""
+    async def verify(
+        self,
+        verifier: str | Verifier,
+        prompt: Prompt,
+        completions: Sequence[Completion],
+        *,
+        candidates: Sequence[int] | None = None,
+    ) -> list[Score]:
+        """Scores of completions; the verifier sees the prompt's fields it requires.
+
+        Args:
+            verifier: the field that refers to it.
+            prompt: what they answer.
+            completions: what is scored.
+            candidates: their numbers in events; by default 0, 1, ….
+        """
         path, node = self._state.graph.target(verifier, Verifier)
         assert isinstance(node, Verifier)
-        return await self._child(path, None, None, None).judge(node, prompt, completions)
+        self._verifications += 1
+        # numbered apart from generators, so that what these draw does not depend on what was verified before
+        run = self._child(path, None, None, None, index=-self._verifications)
+        return await run.judge(node, prompt, completions, candidates)
 
-    async def judge(self, node: Verifier, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
+    async def judge(
+        self, node: Verifier, prompt: Prompt, completions: Sequence[Completion], candidates: Sequence[int] | None = None
+    ) -> list[Score]:
         """Scores completions by the verifier of this span, and records every score (the engine's part)."""
         fields = {name: value for name, value in self._state.prompt.fields.items() if name in node.requires}
         seen = prompt.model_copy(update={"fields": fields})
         self.emit(NodeStarted(kind=node.kind, role="Verifier"))
         reason = "failed"
         try:
-            scores = list(await node.verify(seen, completions, self))
+            scores = [_score(given) for given in await node.verify(seen, completions, self)]
             if len(scores) != len(completions):
                 raise RunError(
                     f"{self.path}: scored {len(scores)} completions of {len(completions)}",
@@ -196,8 +240,7 @@ class Run(DrawingCall):
         finally:
             self._close()
             if not reason:
-                for index, given in enumerate(scores):
-                    score = given if isinstance(given, Score) else Score(given)
+                for index, score in zip(candidates or range(len(scores)), scores, strict=True):
                     self.emit(
                         CandidateScored(
                             candidate=index, verifier=self.path, score=float(score), detail=score.detail, data=score.data
@@ -206,55 +249,35 @@ class Run(DrawingCall):
             self._finished(reason)
         return scores
 
-    async def open(self, model: str | LanguageModel | Node, prompt: Prompt) -> Session:
-        """A session on ``prompt`` (and its prefix); the longest known beginning is not computed again.
+    async def once(self, name: str, make: Callable[[Run], Awaitable[T]]) -> T:
+        """What ``make`` returns, made once in a run: all calls of this node that ask for ``name`` get the same.
 
-        Raises:
-            ModelError: the model cannot be loaded, or the prompt does not fit it.
+        Args:
+            name: which of several things this node shares.
+            make: gets the run of a span of its own, directly below the root, whoever asks first.
         """
-        path, node = self._state.graph.target(model, LanguageModel)
-        if isinstance(node, LeafModel):
-            session = await self._state.engine.open_leaf(path, node, prompt, self)
-        else:
-            assert isinstance(node, LanguageModel)
-            session = await node.open(_public(prompt), self._part(path, node, "LanguageModel"))
-        self._sessions.append(session)
-        return session
+        shared = self._state.shared
+        if (self.path, name) not in shared:
+            shared[self.path, name] = asyncio.ensure_future(self._shared(name, make))
+        return await asyncio.shield(shared[self.path, name])
 
-    async def draft(self, drafter: str | Drafter | LanguageModel | Node, prompt: Prompt, target: Session) -> DraftSession:
-        """A draft session beside ``target``; it draws with this node's noise, so that draft and target agree often."""
-        path, node = self._state.graph.target(drafter, Drafter)
-        assert isinstance(node, Drafter)
-        session = await node.draft(_public(prompt), target, self._part(path, node, "Drafter"))
-        self._sessions.append(session)
-        return session
-
-    async def load(self, model: str | LanguageModel | Node) -> tuple[str, LeafModel, Backend]:
-        """Path, node and loaded backend of a leaf model, held until the run ends. Trainers use its module, its tokenizer and its
-        stop tokens; what passes it makes are the engine's.
-
-        Raises:
-            ModelError: the model cannot be loaded.
-            Unsupported: it is a composition, which has no weights of its own.
-        """
-        path, node = self._state.graph.target(model, LanguageModel)
-        if not isinstance(node, LeafModel):
-            raise Unsupported(f"{path}: '{node.kind}' has no weights of its own", hint="name a model with weights here")
-        host = await self._state.engine.leaf_host(path, node, self)
-        return path, node, host.backend
-
-    async def pass_costs(self, reference: str | Node, *, measured: bool = True) -> PassCosts:
-        """What passes of a model cost: in seconds, from this machine's calibration, or nominally, by the weights read.
-
-        A composition costs what its leaf models cost together. A model that has not been opened is loaded only if its costs are
-        not known from before.
-        """
-        costs = []
-        for leaf in self.leaves_of(reference):
-            node = self._state.graph.nodes[leaf]
-            assert isinstance(node, LeafModel)
-            costs.append(await self._state.engine.leaf_costs(leaf, node, self, measured=measured))
-        return total_costs(costs, "seconds" if measured else "weights read")
+    async def _shared(self, name: str, make: Callable[[Run], Awaitable[T]]) -> T:
+        root = self
+        while root._parent is not None:
+            root = root._parent
+        node = self._state.graph.nodes[self.path]
+        # what it draws depends on which node asks and for what, not on who came first; names of nodes do not count
+        indices = (-1 - list(self._state.graph.nodes).index(self.path), zlib.crc32(name.encode()))
+        run = Run(self._state, self.path, indices=indices, parent=root, account=root._account)
+        run.emit(NodeStarted(kind=node.kind, role=roles_of(type(node))[0]))
+        reason = "failed"
+        try:
+            made = await make(run)
+            reason = ""
+            return made
+        finally:
+            run._close()
+            run._finished(reason)
 
     async def gather(self, *calls: Awaitable[T]) -> list[T]:
         """Several calls at once, sharing passes; if one fails, the others are stopped."""
@@ -275,9 +298,17 @@ class Run(DrawingCall):
         run.emit(NodeStarted(kind=node.kind, role=role))
         return run
 
-    def _child(self, path: str, budget: Budget | None, sampling: Sampling | None, relay: Run | None) -> Run:
-        index = self._children
-        self._children += 1
+    def _child(
+        self,
+        path: str,
+        budget: Budget | BudgetMeter | None,
+        sampling: Sampling | None,
+        relay: Run | None,
+        index: int | None = None,
+    ) -> Run:
+        if index is None:
+            index = self._children
+            self._children += 1
         return Run(
             self._state,
             path,
@@ -288,14 +319,22 @@ class Run(DrawingCall):
             relay=relay,
         )
 
-    async def _call(self, role: str, node: Node, call: Callable[[], Awaitable[Completion]], own_budget: bool) -> Completion:
-        """Runs the node of this span between its events; a spent budget of its own makes a partial completion."""
+    async def _call(
+        self,
+        role: str,
+        node: Node,
+        call: Callable[[], Awaitable[Completion]],
+        own_budget: bool,
+        keep_partial: bool = False,
+    ) -> Completion:
+        """Runs the node of this span between its events; a spent budget of its own makes a partial completion, that of a caller
+        where this is wanted."""
         self.emit(NodeStarted(kind=node.kind, role=role))
         try:
             completion = await self._flushed(call)
         except BudgetSpent as spent:
             event = BudgetSpentEvent(unit=spent.unit, limit=spent.limit, spent=spent.spent, needed=spent.needed)
-            if not own_budget or not self._account.set_here(spent):
+            if not keep_partial and not (own_budget and self._account.set_here(spent)):
                 self._finished("budget")
                 raise
             self.emit(event)
@@ -337,10 +376,6 @@ class Run(DrawingCall):
                 response.flush()
             raise
 
-    def keep(self, session: Session) -> None:
-        """Closes a session (a fork, say) when this call ends."""
-        self._sessions.append(session)
-
     def charge(self, path: str, share: PassShare) -> None:
         """Records a pass."""
         self._account.spend(share.flops)
@@ -349,12 +384,6 @@ class Run(DrawingCall):
     def _finished(self, reason: str) -> None:
         self.emit(NodeFinished(finish_reason=reason, tokens=len(self._ids), generated=self._generated))
 
-    def _close(self) -> None:
-        for session in reversed(self._sessions):
-            session.close()
-        self._sessions.clear()
 
-
-def _public(prompt: Prompt) -> Prompt:
-    """A prompt as generators see it: the fields are for verifiers only."""
-    return prompt.model_copy(update={"fields": {}}) if prompt.fields else prompt
+def _score(given: float) -> Score:
+    return given if isinstance(given, Score) else Score(given)

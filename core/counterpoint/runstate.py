@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from counterpoint.events import Event, EventBase
 from counterpoint.prompt import Prompt
@@ -39,10 +40,18 @@ class RunState:
         self.row = row
         self.scope = scope
         self.hosts: dict[str, ModelHost] = {}
+        self.shared: dict[tuple[str, str], asyncio.Future[Any]] = {}
+        """What is made once in this run, by node and name."""
         self._deliver = deliver
         self._started = time.perf_counter()
         self._seq = 0
         self._spans = 0
+
+    async def end(self) -> None:
+        """Stops what is still being made for all, and waits for it."""
+        for task in self.shared.values():
+            task.cancel()
+        await asyncio.gather(*self.shared.values(), return_exceptions=True)
 
     def new_span(self) -> int:
         """The number of the next span; 0 is the run itself."""

@@ -329,3 +329,62 @@ def test_a_budget_spent_where_nobody_set_one_is_an_error(engine: Engine, stage: 
 
     with pytest.raises(RunError, match="a budget was spent outside the call that set it"):
         engine.run(with_script("leaks"), "hello")
+
+
+# --- partial answers and shared allowances ------------------------------------------------------------------------------
+
+
+def test_a_child_keeps_what_it_has_made_when_a_callers_budget_is_spent(stage: Any, engine: Engine) -> None:
+    made = []
+
+    @stage.action
+    async def keep(node: Any, run: Any, prompt: Any) -> Any:
+        made.append(await run.generate(node.children["a"], prompt, keep_partial=True))
+        made.append(await run.generate(node.children["b"], prompt, keep_partial=True))
+        return run.adopt(made[0], run.path_of("a"))
+
+    result = engine.run(with_script("keep"), "hello", budget=Budget(tokens=20))
+    assert [(len(one.ids), one.finish_reason) for one in made] == [(20, "budget"), (0, "budget")]
+    assert result.text == made[0].text
+    assert result.completion.ids == made[0].ids
+    assert result.completion.tokenizer == made[0].tokenizer != ""
+
+
+@pytest.mark.parametrize("unit", ["tokens", "flops"])
+def test_several_calls_share_an_allowance(stage: Any, engine: Engine, unit: str) -> None:
+    made = []
+
+    @stage.action
+    async def share(node: Any, run: Any, prompt: Any) -> None:
+        part = run.allowance(0.5)
+        calls = [run.generate(node.children[name], prompt, budget=part) for name in ("a", "b", "a")]
+        made.extend(await run.gather(*calls))
+
+    whole = flops(engine.run(PLAIN, "hello", scope="x"))
+    limit = 30 if unit == "tokens" else 3 * whole * 0.5
+    result = engine.run(with_script("share"), "hello", budget=Budget(**{unit: limit}), scope="y")
+    lengths = [len(one.ids) for one in made]
+    if unit == "tokens":
+        assert sum(lengths) == 15
+    else:
+        assert 0.4 * limit < flops(result) <= limit / 2
+    assert max(lengths) - min(lengths) <= 1
+    assert {one.finish_reason for one in made} == {"budget"}
+    assert result.finish_reason == "stop", "what an allowance cuts off ends nothing else"
+
+
+def test_an_allowance_is_of_what_is_left(stage: Any, engine: Engine) -> None:
+    found = []
+
+    @stage.action
+    async def ask(node: Any, run: Any, prompt: Any) -> None:
+        found.append(run.allowance(1.0))
+        await run.generate(node.children["a"], prompt, budget=Budget(tokens=5))
+        found.append(run.allowance(0.5))
+        await run.generate(node.children["a"], prompt, keep_partial=True)
+        found.append(run.allowance(1.0))
+
+    engine.run(with_script("ask"), "hello")
+    assert found == [None] * 3
+    engine.run(with_script("ask"), "hello", budget=Budget(tokens=9))
+    assert [meter.budget.tokens for meter in found[3:]] == [9, 2, 0]

@@ -380,3 +380,99 @@ def test_a_drafter_that_fails_leaves_nothing_open(engine: Engine, stage: Any) ->
 
     nodes = {"m": MODEL, "s": {"kind": "speculative", "target": "m", "draft": {"kind": "script_drafter", "action": "drafts"}}}
     fails(engine, {"nodes": nodes, "output": "s"}, RunError, "ValueError: now")
+
+
+# --- made once ------------------------------------------------------------------------------------------------------------
+
+
+def once_recipe(calls: int) -> dict[str, Any]:
+    return {
+        "nodes": {
+            "m": {"kind": "fake"},
+            "v": {"kind": "script", "action": "shared", "model": "m"},
+            "out": {"kind": "script", "action": "ask", "child": "v", "value": calls},
+        },
+        "output": "out",
+        "sampling": {"temperature": 1.0, "max_tokens": 8},
+    }
+
+
+def test_what_several_calls_share_is_made_once(stage: Any, engine: Any) -> None:
+    made: list[str] = []
+    got: list[str] = []
+
+    @stage.action
+    async def shared(node: Any, run: Any, prompt: Any) -> None:
+        async def make(own: Any) -> str:
+            made.append("begun")
+            text: str = (await own.generate(node.model, prompt)).text
+            return text
+
+        got.append(await run.once("text", make))
+
+    @stage.action
+    async def ask(node: Any, run: Any, prompt: Any) -> None:
+        await run.gather(*(run.generate(node.child, prompt) for _ in range(node.value)))
+        await run.generate(node.child, prompt)
+
+    engine.run(once_recipe(3), "hello there")
+    assert made == ["begun"]
+    assert len(got) == 4
+    assert len(set(got)) == 1
+    engine.run(once_recipe(1), "hello there")
+    assert made == ["begun"] * 2, "another run makes its own"
+    assert got[-1] == got[0], "what is drawn depends on the run, not on who asks first"
+
+
+def test_a_caller_that_is_stopped_does_not_stop_what_others_wait_for(stage: Any, engine: Any) -> None:
+    got: list[str] = []
+
+    @stage.action
+    async def shared(node: Any, run: Any, prompt: Any) -> None:
+        async def make(own: Any) -> str:
+            await asyncio.sleep(0.05)
+            return "made"
+
+        got.append(await run.once("text", make))
+
+    @stage.action
+    async def ask(node: Any, run: Any, prompt: Any) -> None:
+        first = asyncio.ensure_future(run.generate(node.child, prompt))
+        second = asyncio.ensure_future(run.generate(node.child, prompt))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        await second
+
+    engine.run(once_recipe(0), "hello there")
+    assert got == ["made"]
+
+
+def test_what_fails_fails_for_all_and_nothing_outlives_the_run(stage: Any, engine: Any) -> None:
+    errors: list[str] = []
+    ended = []
+
+    @stage.action
+    async def shared(node: Any, run: Any, prompt: Any) -> None:
+        async def fail(own: Any) -> None:
+            raise RunError("it broke")
+
+        async def endless(own: Any) -> None:
+            try:
+                await asyncio.sleep(600)
+            finally:
+                ended.append(True)
+
+        try:
+            await run.once("failing", fail)
+        except RunError as error:
+            errors.append(error.message)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(run.once("endless", endless), 0.01)
+
+    @stage.action
+    async def ask(node: Any, run: Any, prompt: Any) -> None:
+        await run.gather(*(run.generate(node.child, prompt) for _ in range(2)))
+
+    engine.run(once_recipe(0), "hello there")
+    assert errors == ["it broke"] * 2
+    assert ended == [True]
