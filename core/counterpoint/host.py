@@ -63,6 +63,7 @@ class _Request:
     ids: Sequence[int]
     rows: int
     score: bool
+    hidden: bool
     prompt_tokens: int
     meter: Meter
     path: str
@@ -167,22 +168,24 @@ class ModelHost(Batch):
         self.table.park(slot, row)
 
     async def submit(
-        self, session: LeafSession, ids: Sequence[int], rows: int, *, score: bool = False
+        self, session: LeafSession, ids: Sequence[int], rows: int, *, score: bool = False, hidden: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Feeds tokens in the coming passes; returns the last ``rows`` rows, and log-probabilities when scoring."""
+        """Feeds tokens in the coming passes; returns the last ``rows`` rows (of logits or of hidden states), and
+        log-probabilities when scoring."""
         held = self.table.length(session.slot)
         if held + len(ids) > self.backend.context:
             raise ModelError(
                 f"{session.path}: {held + len(ids)} tokens do not fit the context of {self.backend.context} tokens",
                 hint="shorten the prompt, lower max_tokens, or use a model with a longer context",
             )
-        estimate = self.backend.shape.flops(len(ids), _context(held, len(ids)), len(ids) if score else rows)
+        estimate = self.backend.shape.flops(len(ids), _context(held, len(ids)), _logits_rows(len(ids), rows, score, hidden))
         session.meter.admit(estimate, self.pass_seconds)
         request = _Request(
             session.slot,
             ids,
             rows,
             score,
+            hidden,
             max(0, len(session.prompt_ids) + len(session.prefix_ids) - held),
             session.meter,
             session.path,
@@ -277,20 +280,22 @@ class ModelHost(Batch):
         end = min(len(request.ids), request.fed + most)
         first_row = len(request.ids) - request.rows
         rows = 1 if request.score else max(0, end - max(first_row, request.fed))
-        return _Part(request, Step(place, request.ids[request.fed : end], rows, request.score), again=False)
+        return _Part(request, Step(place, request.ids[request.fed : end], rows, request.score, request.hidden), again=False)
 
     def _account(self, chosen: list[_Part], results: list[StepResult], seconds: float) -> None:
         """Hands a pass's rows and costs to those who asked."""
         self.pass_seconds = seconds
         self._passes += 1
         total = sum(len(part.step.ids) for part in chosen)
-        if self.calibrated is not None and all(part.step.rows == len(part.step.ids) for part in chosen):
+        if self.calibrated is not None and all(
+            part.step.rows == len(part.step.ids) and not part.step.hidden for part in chosen
+        ):
             self.calibrated = self.calibrated.observed(total, seconds)
         for part, result in zip(chosen, results, strict=True):
             request, step, count = part.request, part.step, len(part.step.ids)
             held = self.table.filled(request.slot)
             context = _context(held, count)
-            logits_rows = count if step.score else step.rows
+            logits_rows = _logits_rows(count, step.rows, step.score, step.hidden)
             self.table.fed(request.slot, step.ids, again=part.again)
             request.take(part, result)
             share = PassShare(
@@ -351,6 +356,11 @@ def as_model_error(path: str, error: Exception) -> Exception:
     failure = ModelError(f"{path}: the forward pass failed: {type(error).__name__}: {error}", hint=hint)
     failure.__cause__ = error
     return failure
+
+
+def _logits_rows(tokens: int, rows: int, score: bool, hidden: bool) -> int:
+    """For how many of a step's tokens the head computes logits."""
+    return tokens if score else 0 if hidden else rows
 
 
 def _context(held: int, tokens: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from counterpoint.errors import ContextFull
+from counterpoint.errors import ContextFull, Unsupported
 from counterpoint.host import Meter, ModelHost
 from counterpoint.session import KnownRows, Rows, Session, row_count
 
@@ -79,6 +79,20 @@ class LeafSession(Session):
         self.set_rows(rows, self.length)
         assert scores is not None
         return torch.cat([*first, scores[len(scores) - (len(ids) - len(first)) :]])
+
+    async def hidden(self, ids: Sequence[int], rows: Rows = "last") -> Tensor:
+        backend = self.host.backend
+        if not backend.gives_hidden:
+            raise Unsupported(
+                f"{self.path}: {type(backend).__name__} gives no hidden states", hint="use a huggingface model here"
+            )
+        wanted = row_count(rows, len(ids))
+        self._check_room(len(ids))
+        if wanted == 0:
+            self._waiting.extend(ids)
+            return torch.empty(0, backend.shape.hidden)
+        feed, self._waiting = [*self._waiting, *ids], []
+        return (await self.host.submit(self, feed, wanted, hidden=True))[0]
 
     async def _feed(self, ids: Sequence[int], rows: int) -> Tensor:
         self._check_room(len(ids))

@@ -18,6 +18,7 @@ from counterpoint.node import Generator, Trainer, Verifier
 from counterpoint.prompt import Completion, Prompt
 from counterpoint.running import Run
 from counterpoint.runstate import RunState
+from counterpoint.sparing import Sparing
 
 if TYPE_CHECKING:
     from counterpoint.engine import Engine
@@ -54,7 +55,8 @@ async def live(
     completion = Completion(text="", finish_reason="failed")
     try:
         plan = await engine.planned(recipe, prompt)
-        state = RunState(engine, recipe, plan.graph, prompt, seed=recipe.seed, row=row, deliver=stream.deliver, scope=scope)
+        deliver = Sparing(stream.deliver) if training else stream.deliver
+        state = RunState(engine, recipe, plan.graph, prompt, seed=recipe.seed, row=row, deliver=deliver, scope=scope)
         started = RunStarted(
             run_id=stream.run_id,
             recipe=recipe.to_dict(),

@@ -69,6 +69,11 @@ class Node(BaseModel):
                 data[name] = value.model_dump(mode="json", exclude_unset=True)
         return {"kind": self.kind, **data}
 
+    def content_key(self) -> str:
+        """What tells apart contents that fields only name, those of a file say; empty where there are none. (The engine knows
+        the weights of leaf models.)"""
+        return ""
+
     def check(self, plan: NodePlan) -> None:
         """Checks, before any weights load, whatever is checkable; reports through ``plan.refuse`` and ``plan.warn``."""
 
@@ -97,6 +102,8 @@ class LeafModel(LanguageModel):
 
     has_module: ClassVar[bool] = False
     """Whether its backend gives the torch module (:meth:`Backend.module`), which trainers need."""
+    has_hidden: ClassVar[bool] = False
+    """Whether its sessions give hidden states (:meth:`Session.hidden`), which learned heads score with."""
 
     prompt_format: str | None = Field(
         default=None,

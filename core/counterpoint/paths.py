@@ -34,6 +34,11 @@ def artifacts() -> Path:
     return home() / "artifacts"
 
 
+def candidates() -> Path:
+    """Answers that recipes keep, so as to make them once (the node `cached`)."""
+    return home() / "candidates"
+
+
 def bridges() -> Path:
     """What has been found out about pairs of tokenizers."""
     return home() / "bridges"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from counterpoint.identity import identity_of
 from counterpoint.node import LeafModel, Node
 from counterpoint.prompt import Prompt
 from counterpoint.runstate import RunState
@@ -67,6 +68,11 @@ class Place:
     def node_of(self, reference: str | Node, protocol: type[Node]) -> Node:
         """The node that one of this node's fields refers to, for a protocol that is no role (a constraint, say)."""
         return self._state.graph.target(reference, protocol)[1]
+
+    async def identity(self, reference: str | Node, role: type[Node]) -> dict[str, Any]:
+        """Plain data that two nodes have in common exactly when they do the same: kinds, fields, weights, and no names."""
+        plan = await self._state.engine.planned(self.recipe, self.root_prompt)
+        return identity_of(reference, role, self._state.graph.target, lambda path: plan.facts[path].key)
 
     async def bridge(self, outer: Tokenizer, inner: Tokenizer) -> TokenizerBridge:
         """The bridge from an outer vocabulary, in which tokens are chosen, to an inner one."""

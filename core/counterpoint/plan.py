@@ -10,12 +10,12 @@ import psutil
 from counterpoint.bridge import Bridges
 from counterpoint.errors import CounterpointError, RecipeError
 from counterpoint.graph import Graph, build_graph
-from counterpoint.node import Generator, LeafModel, Node, Verifier, roles_of
+from counterpoint.node import Generator, LeafModel, Node, Trainer, Verifier, roles_of
 from counterpoint.planning import Finding, ModelFacts, NodePlan, Resources
 from counterpoint.prompt import Prompt
 from counterpoint.recipe import Recipe
 from counterpoint.registry import Registry
-from counterpoint.training.makers import how_to_make
+from counterpoint.training.makers import absent_artifact, how_to_make
 
 
 @dataclass
@@ -80,6 +80,9 @@ def make_plan(
                 plan.facts[path] = node.inspect(resources)
             except CounterpointError as error:
                 plan.findings.append(Finding("error", path, error.message, how_to_make(node, registry) or error.hint))
+        elif (artifact := absent_artifact(node)) is not None:
+            hint = how_to_make(node, registry) or "make it with the recipe that trains it: `counterpoint train RECIPE`"
+            plan.findings.append(Finding("error", path, f"{artifact} is not on this machine", hint))
     for path, facts in plan.facts.items():
         if resources.offline and facts.weight_bytes is None:
             plan.findings.append(
@@ -91,6 +94,8 @@ def make_plan(
                 )
             )
     bridges = bridges or Bridges()
+    if isinstance(plan.graph.nodes[plan.graph.output], Trainer):
+        prompt = None  # it brings prompts of its own
     for path, node in used.items():
         _check_node(plan, path, node, prompt, bridges)
     _check_memory(plan)

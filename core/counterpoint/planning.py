@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from counterpoint.errors import BridgeError
 from counterpoint.session import ModelShape
@@ -91,6 +91,21 @@ class NodePlan:
             node = self.resolve(reference)[1]
         facts = self.facts(reference)
         return None if facts is None else facts.tokenizer
+
+    def identity(self, reference: str | Node, role: type[Node]) -> dict[str, Any] | None:
+        """What :meth:`counterpoint.running.Run.identity` will be; None while a model below is not here to be looked at."""
+        from counterpoint.identity import identity_of
+
+        missing = False
+
+        def weights(path: str) -> str:
+            nonlocal missing
+            facts = self.facts(path)
+            missing = missing or facts is None or facts.weight_bytes is None
+            return "" if facts is None else facts.key
+
+        found = identity_of(reference, role, self.play, weights)
+        return None if missing else found
 
     def bridge(self, outer: str | Node, inner: str | Node, mapping: Mapping = "auto") -> TokenizerBridge | None:
         """The bridge between two models' vocabularies, when both are known: refused where they do not allow the mapping, and

@@ -92,7 +92,7 @@ class Recorder:
         """What is stored of an event when a summary is enough."""
         if isinstance(event, Forward):
             key = (event.node, event.prefill)
-            merged[key] = _merge(merged[key], event) if key in merged else event
+            merged[key] = merge_passes(merged[key], event) if key in merged else event
             return []
         if isinstance(event, Emitted):
             return [event.model_copy(update={"logprobs": {}, "alternatives": ()})]
@@ -124,7 +124,7 @@ class Recorder:
             file.close()
 
 
-def _merge(left: Forward, right: Forward) -> Forward:
+def merge_passes(left: Forward, right: Forward) -> Forward:
     """Two passes of a node as one event (a pass of several rows has one wall time)."""
     same = left.pass_id == right.pass_id
     return right.model_copy(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from counterpoint.childstream import ChildStream
@@ -23,6 +23,8 @@ from counterpoint.runstate import RunState
 from counterpoint.settings import Budget, Sampling
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from counterpoint.host import PassShare
     from counterpoint.response import Response
     from counterpoint.session import DraftSession, Session
@@ -53,6 +55,7 @@ class Run(ModelCall):
         self._relay = relay
         self._children = 0
         self._verifications = 0
+        self._fields: Mapping[str, JsonValue] = parent._fields if parent else state.prompt.fields
         self._span = state.new_span()
         self._sessions: list[Session | DraftSession] = []
         self._text: list[str] = []
@@ -199,27 +202,31 @@ class Run(ModelCall):
         completions: Sequence[Completion],
         *,
         candidates: Sequence[int] | None = None,
+        fields: Mapping[str, JsonValue] | None = None,
     ) -> list[Score]:
-        """Scores of completions; the verifier sees the prompt's fields it requires.
+        """Scores of completions; the verifier sees those fields that it requires of the prompt that the run was started with.
 
         Args:
             verifier: the field that refers to it.
             prompt: what they answer.
             completions: what is scored.
             candidates: their numbers in events; by default 0, 1, ….
+            fields: instead of the run's, for a caller that brings prompts of its own (a trainer).
         """
         path, node = self._state.graph.target(verifier, Verifier)
         assert isinstance(node, Verifier)
         self._verifications += 1
         # numbered apart from generators, so that what these draw does not depend on what was verified before
         run = self._child(path, None, None, None, index=-self._verifications)
+        if fields is not None:
+            run._fields = fields
         return await run.judge(node, prompt, completions, candidates)
 
     async def judge(
         self, node: Verifier, prompt: Prompt, completions: Sequence[Completion], candidates: Sequence[int] | None = None
     ) -> list[Score]:
         """Scores completions by the verifier of this span, and records every score (the engine's part)."""
-        fields = {name: value for name, value in self._state.prompt.fields.items() if name in node.requires}
+        fields = {name: value for name, value in self._fields.items() if name in node.requires}
         seen = prompt.model_copy(update={"fields": fields})
         self.emit(NodeStarted(kind=node.kind, role="Verifier"))
         reason = "failed"

@@ -73,6 +73,19 @@ class Session(ABC):
     async def score(self, ids: Sequence[int]) -> Tensor:
         """Adds tokens; returns their log-probabilities (natural log, untempered), ``[len(ids)]`` float32."""
 
+    async def hidden(self, ids: Sequence[int], rows: Rows = "last") -> Tensor:
+        """Adds tokens; returns hidden states of the last n of them, ``[n, width]`` float32: after the last norm, what the model's
+        head sees. Learned heads score with them; no logits are computed.
+
+        Optional: models whose kind says ``has_hidden`` have it, and compositions, which are made of logits, do not.
+
+        Raises:
+            Unsupported: this session has none.
+            ContextFull: the context is full.
+            BudgetSpent: the pass would exceed a budget (caught where the budget was set).
+        """
+        raise Unsupported(f"{self.path}: gives no hidden states", hint="use a huggingface model here")
+
     @abstractmethod
     def rollback(self, length: int) -> None:
         """Drops response tokens beyond ``length`` (absolute; a length already reached changes nothing).
@@ -196,11 +209,14 @@ class Step:
     rows: int
     score: bool = False
     """Instead of all rows: the log-probabilities of ``ids[1:]``, and the last row."""
+    hidden: bool = False
+    """Instead of logits: rows of hidden states (only where :attr:`Backend.gives_hidden`)."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """``rows``: ``[n, vocabulary]`` float32; ``logprobs``: ``[len(ids) - 1]`` float32 for a scoring step."""
+    """``rows``: ``[n, vocabulary]`` float32, or ``[n, width]`` hidden states; ``logprobs``: ``[len(ids) - 1]`` float32 for a
+    scoring step."""
 
     rows: Tensor
     logprobs: Tensor | None = None
@@ -223,6 +239,8 @@ class Backend(ABC):
     cache_tokens: int | None = None
     """Most tokens that all slots hold together; None where memory is the only limit."""
     stop_ids: frozenset[int]
+    gives_hidden: bool = False
+    """Whether steps may ask for hidden states."""
 
     @abstractmethod
     def new_slot(self) -> int:

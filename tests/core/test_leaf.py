@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from counterpoint import Engine, ModelError, Sampling, slots
+from counterpoint import Budget, Engine, ModelError, Sampling, Unsupported, slots
 from counterpoint import host as hosts
 from counterpoint.events import Drafted, Emitted, Forward, Verified
 from counterpoint.prompt import Prompt
@@ -223,6 +223,50 @@ def test_the_ledger_counts_what_was_executed(engine: Engine) -> None:
         held += event.tokens
     assert held == len(PROMPT) + 19
     assert [event.prefill for event in forwards] == [True] + [False] * 19
+
+
+def test_hidden_states_cost_no_logits(engine: Engine, stage: Any) -> None:
+    @stage.action
+    async def states(node: Any, run: Any, prompt: Any) -> None:
+        session = await run.open(node.model, prompt)
+        forks = await session.fork(2)
+        found = await run.gather(*(fork.hidden(ids, rows="all") for fork, ids in zip(forks, ([1, 2, 3], [4]), strict=True)))
+        assert [tuple(rows.shape) for rows in found] == [(3, 8), (1, 8)]
+        assert (await session.hidden([], rows="all")).shape == (0, 8)
+        assert (await session.hidden([1, 2], rows="none")).shape == (0, 8)
+        assert torch.equal((await session.hidden([3]))[0], found[0][-1])
+
+    result = engine.run(script("states"), PROMPT)
+    prompt, *passes = [event for event in result.trace if isinstance(event, Forward)]
+    assert prompt.logits_rows == 1
+    assert [event.tokens for event in passes] == [3, 1, 3]
+    shape = backend(engine).shape
+    assert all(event.flops == shape.flops(event.tokens, event.context, 0) for event in passes)
+    assert len({event.pass_id for event in passes}) == 2
+
+
+def test_a_budget_counts_hidden_states(engine: Engine, stage: Any) -> None:
+    @stage.action
+    async def states(node: Any, run: Any, prompt: Any) -> None:
+        session = await run.open(node.model, prompt)
+        await session.hidden([1, 2, 3])
+
+    once = engine.run(script("states"), PROMPT)
+    enough = sum(event.flops for event in once.trace if isinstance(event, Forward))
+    assert engine.run(script("states"), "b" + PROMPT[1:], budget=Budget(flops=enough)).finish_reason == "stop"
+    assert engine.run(script("states"), "c" + PROMPT[1:], budget=Budget(flops=enough - 1)).finish_reason == "budget"
+
+
+def test_compositions_have_no_hidden_states(engine: Engine, stage: Any) -> None:
+    @stage.action
+    async def states(node: Any, run: Any, prompt: Any) -> None:
+        session = await run.open(node.model, prompt)
+        await session.hidden([1, 2, 3])
+
+    nodes = {"m": MODEL, "mixed": {"kind": "ensemble", "base": "m", "others": ["m"]}}
+    with pytest.raises(Unsupported, match="mixed: gives no hidden states") as caught:
+        engine.run({"nodes": {**nodes, "s": {"kind": "script", "action": "states", "model": "mixed"}}, "output": "s"}, PROMPT)
+    assert "huggingface" in caught.value.hint
 
 
 @pytest.mark.parametrize("recipe", ["sample", "speculative"])

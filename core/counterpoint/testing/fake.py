@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -68,7 +68,10 @@ class CharTokenizer:
 
 
 class FakeBackend(Backend):
-    """Distributions that depend on the last ``memory`` tokens by a hash: deterministic, and different after every text."""
+    """Distributions, and hidden states, that depend on the last ``memory`` tokens by a hash: deterministic, and different after
+    every text."""
+
+    gives_hidden = True
 
     def __init__(self, node: FakeModel) -> None:
         self.tokenizer = CharTokenizer(node.alphabet, node.words)
@@ -107,8 +110,9 @@ class FakeBackend(Backend):
             held.extend(step.ids)
             self.fed += len(step.ids)
             count = len(step.ids) if step.score else step.rows
-            rows = [self._row(held[: end + 1]) for end in range(len(held) - count, len(held))]
-            table = torch.stack(rows) if rows else torch.empty(0, self.tokenizer.size)
+            row, width = (self._hidden, self.shape.hidden) if step.hidden else (self._row, self.tokenizer.size)
+            rows = [row(held[: end + 1]) for end in range(len(held) - count, len(held))]
+            table = torch.stack(rows) if rows else torch.empty(0, width)
             if step.score:
                 normal = torch.log_softmax(table, dim=-1)
                 scores = [normal[i, token] for i, token in enumerate(held[start + 1 :])]
@@ -134,6 +138,12 @@ class FakeBackend(Backend):
             row += torch.tensor(list(own), dtype=torch.float32) / 256 * self._node.blur
         return row
 
+    def _hidden(self, tokens: Sequence[int]) -> Tensor:
+        import torch
+
+        text = f"hidden|{self._node.seed}|{list(tokens[-self._node.memory :])}"
+        return torch.tensor(list(hashlib.shake_128(text.encode()).digest(self.shape.hidden)), dtype=torch.float32) / 128 - 1
+
     def pass_costs(self) -> PassCosts:
         return PassCosts(((1, float(self._node.cost)), (8, 1.1 * self._node.cost), (32, 2.0 * self._node.cost)))
 
@@ -158,6 +168,7 @@ class FakeBackend(Backend):
 class FakeModel(LeafModel):
     """A table-driven model for tests: its next-token distribution is a hash of its last few tokens."""
 
+    has_hidden: ClassVar[bool] = True
     kind: Literal["fake"] = "fake"
     seed: int = Field(default=0, description="Models with equal seeds have equal distributions.")
     sharpness: float = Field(default=8.0, gt=0, description="Spread of the logits: higher is surer.")

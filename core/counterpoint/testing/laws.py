@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from counterpoint.engine import Engine
+from counterpoint.errors import Unsupported
 from counterpoint.events import Emitted, RunFinished
 from counterpoint.hooks import hookimpl
 from counterpoint.node import Drafter, Generator, LanguageModel, Node, Ref, Verifier
@@ -84,7 +85,7 @@ def assert_session_laws(
     """Asserts the session laws for the LanguageModel that is ``recipe``'s output.
 
     extend-then-rollback equals never-extended; chunked equals one-shot; forked and batched equal separate; ``score`` agrees with
-    the rows; a row is to be had at every length.
+    the rows; a row is to be had at every length. Where there are hidden states, they depend on the response alone, too.
 
     Args:
         recipe: plain data of a recipe whose output is a LanguageModel.
@@ -152,6 +153,22 @@ def assert_session_laws(
         assert torch.allclose(scores, wanted, atol=tolerance), "score agrees with the rows"
         assert scored.length == start + len(ids), "score extends the session"
         same((await scored.logits())[None], expected[-1:], "the row after scoring")
+
+        seen = await run.open(node.model, prompt)
+        try:
+            states = await seen.hidden(ids, rows="all")
+        except Unsupported:
+            pass
+        else:
+            assert states.shape[0] == len(ids), "a hidden state for every token"
+            assert seen.length == start + len(ids), "hidden extends the session"
+            same((await seen.logits())[None], expected[-1:], "the row after hidden states")
+            seen.rollback(start + 2)
+            await seen.extend(ids[2:4], rows="none")
+            (twin,) = await seen.fork(1)
+            last, row = await run.gather(twin.hidden(ids[4:]), seen.extend(ids[4:]))
+            same(row, expected[-1:], "logits beside hidden states of another row")
+            assert torch.allclose(last, states[-1:], atol=tolerance), "hidden states in a fork equal separate"
 
         for length in (-1, start + len(ids) + 1):
             try:

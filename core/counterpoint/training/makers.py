@@ -14,17 +14,21 @@ from counterpoint.registry import Registry
 _PREFIX = "artifact:"
 
 
+def absent_artifact(node: Node) -> str | None:
+    """An artifact that a node's fields name and that is not there, as ``artifact:NAME``; None when there is none."""
+    named = [value for _, value in node if isinstance(value, str) and value.startswith(_PREFIX)]
+    return next((value for value in named if not (paths.artifacts() / value.removeprefix(_PREFIX)).is_dir()), None)
+
+
 def how_to_make(node: Node, registry: Registry) -> str:
     """For a node that names an absent artifact: the command that makes it, and how long it takes; empty when unknown."""
-    for _, value in node:
-        if isinstance(value, str) and value.startswith(_PREFIX):
-            name = value.removeprefix(_PREFIX)
-            if not (paths.artifacts() / name).is_dir() and (found := _maker(name, registry)) is not None:
-                recipe, minutes = found
-                time = f", in about {minutes:g} minutes on two cores" if minutes else ""
-                begun = " (it has been begun, and goes on)" if (paths.artifacts() / ".partial" / name).is_dir() else ""
-                return f"`counterpoint train {recipe}` makes it{time}{begun}"
-    return ""
+    name = (absent_artifact(node) or "").removeprefix(_PREFIX)
+    if not name or (found := _maker(name, registry)) is None:
+        return ""
+    recipe, minutes = found
+    time = f", in about {minutes:g} minutes on two cores" if minutes else ""
+    begun = " (it has been begun, and goes on)" if (paths.artifacts() / ".partial" / name).is_dir() else ""
+    return f"`counterpoint train {recipe}` makes it{time}{begun}"
 
 
 def _maker(name: str, registry: Registry) -> tuple[str, float | None] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoint.errors import EvaluationError, ModelError
-from counterpoint.evaluation.dataset import _found, _lines
+from counterpoint.evaluation.dataset import _parallel, data_file, json_lines
 from counterpoint.node import LeafModel
 from counterpoint.prompt import Prompt
 from counterpoint.rendering import render
@@ -42,7 +42,34 @@ def find_data(source: str) -> Path:
     Raises:
         EvaluationError: there is none.
     """
-    return _found(source)
+    return data_file(source)
+
+
+def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The objects of a file of JSON lines, each with its place (``FILE, line N``).
+
+    Raises:
+        EvaluationError: a line is no JSON object, naming it; or there is no line at all.
+    """
+    rows = json_lines(path)
+    for place, row in rows:
+        _object(place, row)
+    if not rows:
+        raise EvaluationError(f"{path}: holds no example", hint="one JSON object a line")
+    return rows
+
+
+def read_parallel(source: Path, references: Sequence[Path]) -> list[tuple[str, dict[str, Any]]]:
+    """Parallel text files as rows with the columns ``source`` and ``references`` (a list); blank sources are left out, as in an
+    evaluation.
+
+    Raises:
+        EvaluationError: a file cannot be read, the files differ in their lines, or there is no line at all.
+    """
+    rows = _parallel(source, references)
+    if not rows:
+        raise EvaluationError(f"{source}: holds no example", hint="one source a line")
+    return rows
 
 
 def read_pairs(path: Path, prompt: str, response: str) -> list[Pair]:
@@ -57,16 +84,21 @@ def read_pairs(path: Path, prompt: str, response: str) -> list[Pair]:
         EvaluationError: a line is no JSON object, lacks a column, or has an empty one, naming it; or there is no line at all.
     """
     pairs = [
-        Pair(place, _text(place, row, prompt, "prompt"), _text(place, row, response, "response")) for place, row in _lines(path)
+        Pair(place, _text(place, row, prompt, "prompt"), _text(place, row, response, "response"))
+        for place, row in json_lines(path)
     ]
     if not pairs:
         raise EvaluationError(f"{path}: holds no example", hint="training data has one JSON object a line")
     return pairs
 
 
-def _text(place: str, row: Any, column: str, field: str) -> str:
+def _object(place: str, row: Any) -> None:
     if not isinstance(row, Mapping):
         raise EvaluationError(f"{place}: is a JSON {type(row).__name__}, not an object", hint="every line is one JSON object")
+
+
+def _text(place: str, row: Any, column: str, field: str) -> str:
+    _object(place, row)
     if column not in row:
         raise EvaluationError(
             f"{place}: has no column '{column}'",

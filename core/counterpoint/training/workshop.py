@@ -225,6 +225,12 @@ class Workshop:
             ) from error
 
 
+def artifact_folder(name: str) -> Path | None:
+    """Where a finished artifact is; None when there is none."""
+    folder = paths.artifacts() / name
+    return folder if folder.is_dir() else None
+
+
 def read_card(name: str) -> dict[str, Any] | None:
     """The card of a finished artifact; None when there is none."""
     card = files.read_json(paths.artifacts() / name / CARD)

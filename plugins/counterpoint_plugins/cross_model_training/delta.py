@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from counterpoint.plugin import Unsupported
 from counterpoint.training import EncodedPair
+from counterpoint.training.learner import head_at, padded
 
 if TYPE_CHECKING:
     from counterpoint_plugins.cross_model_training import CrossModelTraining
@@ -109,14 +109,7 @@ class Combination:
     def losses(self, pairs: Sequence[EncodedPair]) -> tuple[Tensor, Tensor]:
         """Summed cross-entropy (natural log) over all answer tokens of some examples: of the combination, and, without
         gradient, of the template alone. Two scalars."""
-        longest = max(map(len, pairs))
-        # Padding follows the text, where causal attention does not see it, so no mask is needed.
-        ids = torch.tensor([[*pair.prompt, *pair.response, *[0] * (longest - len(pair))] for pair in pairs])
-        rows = [row for row, pair in enumerate(pairs) for _ in pair.response]
-        columns = [len(pair.prompt) - 1 + at for pair in pairs for at in range(len(pair.response))]
-        wanted = (torch.tensor(rows, device=self._device), torch.tensor(columns, device=self._device))
-        ids = ids.to(self._device)
-        targets = ids[wanted[0], wanted[1] + 1]
+        ids, wanted, targets = padded(pairs, self._device)
         with torch.no_grad():
             shared = torch.log_softmax(self._logits(self.template, ids, wanted), dim=-1)
             alone = nn.functional.nll_loss(shared, targets, reduction="sum")
@@ -125,21 +118,6 @@ class Combination:
 
     def _logits(self, model: nn.Module, ids: Tensor, wanted: tuple[Tensor, Tensor]) -> Tensor:
         """``[answer tokens, vocabulary]`` float32."""
-        with _head_at(model, wanted):
+        with head_at(model, wanted):
             logits = model(input_ids=ids, use_cache=False).logits
         return logits[0, :, : self._vocabulary].float()  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _head_at(model: Any, wanted: tuple[Tensor, Tensor]) -> Iterator[None]:
-    """Lets the head see only some positions (rows, columns): a vocabulary of logits at every position of the prompt would cost
-    more than the layers. What follows the head (a cap on logits, say) stays the model's own."""
-
-    def only(head: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
-        return (given[0][wanted][None],)
-
-    hook = model.get_output_embeddings().register_forward_pre_hook(only)
-    try:
-        yield
-    finally:
-        hook.remove()

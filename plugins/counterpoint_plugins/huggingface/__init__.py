@@ -17,6 +17,7 @@ class HuggingFaceModel(LeafModel):
     """
 
     has_module: ClassVar[bool] = True
+    has_hidden: ClassVar[bool] = True
 
     kind: Literal["huggingface"] = "huggingface"
     source: str = Field(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ class HuggingFaceBackend(Backend):
     """Ragged passes of a causal language model over a cache of slots."""
 
     tokenizer: HuggingFaceTokenizer
+    gives_hidden = True
 
     def __init__(
         self,
@@ -64,25 +66,52 @@ class HuggingFaceBackend(Backend):
             ids.extend(step.ids)
             count = len(step.ids) if step.score else step.rows
             wanted.extend(range(len(ids) - count, len(ids)))
-        output = self.model(
-            input_ids=torch.tensor([ids], device=self._device),
-            position_ids=positions,
-            use_cache=False,
-            logits_to_keep=torch.tensor(wanted, dtype=torch.long, device=self._device),
-            slot_pass=slot_pass,
-        )
+        with self._head_of(steps) as hidden:
+            output = self.model(
+                input_ids=torch.tensor([ids], device=self._device),
+                position_ids=positions,
+                use_cache=False,
+                logits_to_keep=torch.tensor(wanted, dtype=torch.long, device=self._device),
+                slot_pass=slot_pass,
+            )
         for slot, count in rows:
             self._cache.lengths[slot] += count
-        return self._split(steps, output.logits[0])
+        return self._split(steps, output.logits[0], hidden)
 
-    def _split(self, steps: Sequence[Step], logits: Tensor) -> list[StepResult]:
+    @contextlib.contextmanager
+    def _head_of(self, steps: Sequence[Step]) -> Iterator[list[Tensor]]:
+        """Keeps from the head the rows of steps that want hidden states; in the list are these afterwards, one tensor a step."""
+        hidden: list[Tensor] = []
+        if not any(step.hidden for step in steps):
+            yield hidden
+            return
+
+        def keep(head: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
+            parts = given[0][0].split([len(step.ids) if step.score else step.rows for step in steps])
+            hidden.extend(part.float() for part, step in zip(parts, steps, strict=True) if step.hidden)
+            others = [part for part, step in zip(parts, steps, strict=True) if not step.hidden]
+            return ((torch.cat(others) if others else given[0][0, :0])[None],)
+
+        head = self.model.get_output_embeddings()
+        assert head is not None
+        hook = head.register_forward_pre_hook(keep)
+        try:
+            yield hidden
+        finally:
+            hook.remove()
+
+    def _split(self, steps: Sequence[Step], logits: Tensor, hidden: Sequence[Tensor]) -> list[StepResult]:
         known = self.tokenizer.size
         if logits.shape[-1] > known:
             logits = logits[:, :known]  # ids beyond the tokenizer are padding of the weights
         logits = logits.float()
         results = []
         start = 0
+        states = iter(hidden)
         for step in steps:
+            if step.hidden:
+                results.append(StepResult(next(states)))
+                continue
             count = len(step.ids) if step.score else step.rows
             rows = logits[start : start + count]
             start += count

@@ -19,11 +19,10 @@ import counterpoint as cp
 from counterpoint import paths
 from counterpoint.store import files
 from counterpoint.testing import save_tiny_model
-from counterpoint.training import EncodedPair, Workshop, read_card
+from counterpoint.training import EncodedPair, Workshop, batch_of, micro_batches, read_card
+from counterpoint.training.loop import schedule
 from counterpoint_plugins.cross_model_training import CrossModelTraining
 from counterpoint_plugins.cross_model_training.delta import Combination, make_delta
-from counterpoint_plugins.cross_model_training.examples import batch_of, micro_batches
-from counterpoint_plugins.cross_model_training.training import schedule
 
 Recipe = Callable[..., dict[str, Any]]
 

@@ -116,6 +116,10 @@ class Model:
         self.plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     @torch.inference_mode()
+    def states(self, ids: list[int], count: int) -> torch.Tensor:
+        return self.plain(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0, len(ids) - count :]
+
+    @torch.inference_mode()
     def rows(self, ids: list[int], count: int) -> torch.Tensor:
         return self.plain(torch.tensor([ids])).logits[0, len(ids) - count :]
 
@@ -167,9 +171,14 @@ def test_any_history_of_slots_agrees_with_plain_passes(
             for slot in rng.sample(sorted(slots), rng.randint(1, len(slots))):
                 ids = [rng.randrange(known) for _ in range(rng.choice([1, 1, 2, 5, 40]))]
                 score = rng.random() < 0.2
-                steps.append(Step(slot, ids, 1 if score else rng.randint(0, len(ids)), score))
+                hidden = not score and rng.random() < 0.2
+                steps.append(Step(slot, ids, 1 if score else rng.randint(0, len(ids)), score, hidden))
             for step, result in zip(steps, backend.forward(steps), strict=True):
                 slots[step.slot] += list(step.ids)
+                if step.hidden:
+                    states = plain[architecture].states(slots[step.slot], step.rows)
+                    torch.testing.assert_close(result.rows, states, atol=2e-5, rtol=1e-4)
+                    continue
                 expected = plain[architecture].rows(slots[step.slot], len(step.ids))[:, :known]
                 wanted = expected[len(step.ids) - step.rows :]
                 torch.testing.assert_close(result.rows, wanted, atol=2e-5, rtol=1e-4)
@@ -213,7 +222,9 @@ def test_only_wanted_rows_are_computed(folders: dict[str, Path], monkeypatch: py
     head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
     slots = [backend.new_slot() for _ in range(3)]
     backend.forward([Step(slots[0], list(range(50)), 1), Step(slots[1], [1, 2, 3], 0), Step(slots[2], [5, 6, 7], 2)])
-    assert seen == [3]
+    backend.forward([Step(slots[0], [4, 5], 2, hidden=True), Step(slots[1], [1, 2], 1), Step(slots[2], [5], 1, hidden=True)])
+    backend.forward([Step(slots[0], [4], 1, hidden=True)])
+    assert seen == [3, 1, 0], "hidden states cost no logits"
 
 
 def test_long_prompt_is_processed_in_chunks(engine: cp.Engine, folders: dict[str, Path]) -> None:
