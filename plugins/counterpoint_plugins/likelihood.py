@@ -1,4 +1,4 @@
-"""The verifiers `mc2` and `bits_per_byte`: how probable known answers are to a language model, whatever it would answer itself."""
+"""The verifiers `likelihood`, `mc2` and `bits_per_byte`: how probable answers are to a language model, those given or known ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,62 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from counterpoint.plugin import Completion, LanguageModel, Node, Prompt, Ref, Run, Score, Session, Verifier, hookimpl
+
+
+class Likelihood(Verifier):
+    """The mean log-probability (natural log) that a language model gives to the tokens of an answer: at most 0, high is good.
+
+    Source: the ranker of Hassid et al., COLM 2024 ("The Larger the Better? Improved LLM Code-Generation via Budget Reallocation",
+    arXiv 2404.00725): the length-averaged negative log-likelihood under a larger model, prompt excluded, samples cut at the length
+    limit dropped; here with the sign turned. The text is scored after the prompt and its prefix, in the model's own tokens, the end
+    of the turn not counted. All answers are forks of one session and share passes; equal ones are scored once.
+    """
+
+    kind: Literal["likelihood"] = "likelihood"
+    model: Ref[LanguageModel] = Field(description="The language model that ranks.")
+    normalize: Literal["tokens", "bytes", "none"] = Field(
+        default="tokens",
+        description="What the log-probability of an answer is divided by: its `tokens`, its `bytes` in UTF-8 (so that models of "
+        "different vocabularies compare), or nothing (`none`; short answers then score high).",
+    )
+    cut: Literal["abstain", "score"] = Field(
+        default="abstain",
+        description="What becomes of an answer that was cut short, by length or budget: it abstains, or is scored like others.",
+    )
+
+    async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[Score]:
+        wanted = [None if self._silent(completion) else completion.text for completion in completions]
+        texts = sorted(
+            {text for text in wanted if text is not None}
+        )  # so that passes do not depend on the order of the answers
+        scores = dict(zip(texts, await self._scores(prompt, texts, run), strict=True)) if texts else {}
+        return [
+            Score(math.nan, self._silent(completion)) if text is None else scores[text]
+            for text, completion in zip(wanted, completions, strict=True)
+        ]
+
+    def _silent(self, completion: Completion) -> str:
+        """Why a completion is not scored; empty for one that is."""
+        if self.cut == "abstain" and completion.finish_reason in ("length", "budget"):
+            return f"cut short ({completion.finish_reason})"
+        return "" if completion.text else "empty"
+
+    async def _scores(self, prompt: Prompt, texts: Sequence[str], run: Run) -> list[Score]:
+        session = await run.open(self.model, prompt)
+        await session.logits()  # once, for all forks
+        forks = await session.fork(len(texts))
+        return await run.gather(*(self._score(fork, text) for fork, text in zip(forks, texts, strict=True)))
+
+    async def _score(self, session: Session, text: str) -> Score:
+        ids = session.tokenizer.encode(text)
+        if not ids or session.length + len(ids) > session.room:
+            session.close()
+            return Score(math.nan, f"its {len(ids)} tokens do not fit the model's context" if ids else "empty")
+        total = await _log_probability(session, ids)
+        parts = {"tokens": len(ids), "bytes": len(text.encode()), "none": 1}[self.normalize]
+        # minus infinity is what it is: no other answer is less probable
+        detail = "impossible under the model" if math.isinf(total) else f"log p = {total:.2f}, {len(ids)} tokens"
+        return Score(total / parts, detail)
 
 
 class Mc2(Verifier):
@@ -35,7 +91,10 @@ class Mc2(Verifier):
         await session.logits()  # once, for all forks
         forks = await session.fork(len(right) + len(wrong))
         logprobs = await run.gather(
-            *(_log_probability(fork, space + answer) for fork, answer in zip(forks, right + wrong, strict=True))
+            *(
+                _log_probability(fork, fork.tokenizer.encode(space + answer))
+                for fork, answer in zip(forks, right + wrong, strict=True)
+            )
         )
         return [_mass(logprobs, len(right))] * len(completions)
 
@@ -53,10 +112,10 @@ def _mass(logprobs: Sequence[float], right: int) -> Score:
     return Score(math.fsum(weights[:right]) / math.fsum(weights), f"most probable: {of} (log₂ p = {top / math.log(2):.1f})")
 
 
-async def _log_probability(session: Session, text: str) -> float:
-    """Natural log of the probability of a text's tokens; the session is given back at once."""
+async def _log_probability(session: Session, ids: Sequence[int]) -> float:
+    """Natural log of the probability of tokens; the session is given back at once."""
     try:
-        return math.fsum((await session.score(session.tokenizer.encode(text))).tolist())
+        return math.fsum((await session.score(ids)).tolist())
     finally:
         session.close()
 
@@ -92,7 +151,7 @@ class BitsPerByte(Verifier):
             return [Score(float("nan"), "there is no reference")] * len(completions)
         session = await run.open(self.model, prompt)
         size = len(references[0].encode())
-        bits = -await _log_probability(session, references[0]) / math.log(2)
+        bits = -await _log_probability(session, session.tokenizer.encode(references[0])) / math.log(2)
         if math.isinf(bits):
             return [Score(float("nan"), "the reference is impossible under the model")] * len(completions)
         return [Score(bits / size, f"{bits:.1f} bits, {size} bytes", {"bits": bits, "bytes": size})] * len(completions)
@@ -109,5 +168,5 @@ def _texts(value: Any) -> list[str]:
 
 @hookimpl
 def counterpoint_nodes() -> list[type[Node]]:
-    """The `mc2` and `bits_per_byte` nodes."""
-    return [Mc2, BitsPerByte]
+    """The `likelihood`, `mc2` and `bits_per_byte` nodes."""
+    return [Likelihood, Mc2, BitsPerByte]

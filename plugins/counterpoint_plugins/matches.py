@@ -2,64 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import deque
 from collections.abc import Sequence
-from decimal import Decimal, DecimalException
+from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from counterpoint.answers import PATTERN_SECONDS, check_pattern, final_number, last_match, normalised, shortened
 from counterpoint.plugin import Completion, Node, Prompt, Run, Score, Verifier, hookimpl
-
-_NUMBER = re.compile(
-    r"""
-    (?P<minus>(?<![\w)\]])-)?             # a sign, unless something stands before it that it subtracts from: "16-3" ends with 3
-    (?:[$€£](?P<sign>-)?)?                # "$-5" is as good as "-$5"
-    (?<![0-9.])
-    (?P<number>(?>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+))
-    (?:\s?/\s?(?P<over>[0-9]+))?          # a fraction
-    """,
-    re.VERBOSE,
-)
-_MARKED = re.compile(
-    rf"""
-    (?:boxed|text|[\s*_`$€£\\({{\[=:])*     # emphasis and LaTeX between the mark and the number
-    {_NUMBER.pattern}
-    (?!\.[ \t]+[A-Za-z]|\))               # "#### 1. First" and "#### 2) Then" are headings
-    """,
-    re.VERBOSE,
-)
-
-
-def final_number(text: str) -> Decimal | None:
-    """The number an answer ends with: behind its last ``####`` if one stands there, else the last in the text.
-
-    Signs, currency signs, thousands separators, LaTeX around a number, a percent sign or a full stop behind it, and fractions
-    are understood. None when there is no number.
-    """
-    text = text.replace("\u2212", "-").replace("{,}", ",").replace("\\,", ",").replace("\\!", "").replace("\\$", "$")
-    mark = text.rfind("####")
-    if mark >= 0 and (marked := _MARKED.match(text, mark + 4)) is not None:
-        return _value(marked)
-    last = _last(_NUMBER, text)
-    return None if last is None else _value(last)
-
-
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    latest = deque(pattern.finditer(text), maxlen=1)
-    return latest[0] if latest else None
-
-
-def _value(match: re.Match[str]) -> Decimal | None:
-    try:
-        value = Decimal(match["number"].replace(",", ""))
-        if match["over"]:
-            value /= Decimal(match["over"])
-    except DecimalException:  # a fraction over nought
-        return None
-    return -value if match["minus"] or match["sign"] else value
 
 
 class NumericMatch(Verifier):
@@ -84,9 +34,8 @@ class NumericMatch(Verifier):
         found = final_number(text)
         if found is None:
             return Score(0.0, "no number")
-        if found == wanted:
-            return Score(1.0, _shown(found))
-        return Score(0.0, _shown(found))  # not what was wanted: details are kept with answers, and hold no data set's words
+        # what was found, not what was wanted: details are kept with answers, and hold no data set's words
+        return Score(float(found == wanted), shortened(f"{found:f}"))
 
 
 class ExactMatch(Verifier):
@@ -110,52 +59,39 @@ class ExactMatch(Verifier):
     @field_validator("pattern")
     @classmethod
     def _valid(cls, value: str | None) -> str | None:
-        try:
-            re.compile(value or "")
-        except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from None
+        check_pattern(value or "")
         return value
 
     async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[Score]:
         known = prompt.fields["answer"]
         answers = [_plain(one) for one in (known if isinstance(known, list) else [known])]
-        return [self._score([answer for answer in answers if answer.strip()], completion.text) for completion in completions]
+        answers = [answer for answer in answers if answer.strip()]
+        texts = [completion.text for completion in completions]
+        return await run.thread(lambda: [self._score(answers, text) for text in texts])  # a pattern may take its time
 
     def _score(self, answers: list[str], text: str) -> Score:
         if not answers:
             return Score(float("nan"), "there is no known answer")
         if self.pattern is not None:
-            last = _last(re.compile(self.pattern), text)
+            try:
+                last = last_match(self.pattern, text)
+            except TimeoutError:
+                return Score(float("nan"), f"the pattern is not done after {PATTERN_SECONDS:g} s")
             if last is None:
                 return Score(0.0, "the pattern finds no answer")
-            text = (last[1] or "") if last.re.groups else last[0]
+            text = last
         found = self.normalised(text)
         if any(found == self.normalised(answer) for answer in answers):
             return Score(1.0)
-        return Score(0.0, f"found '{_cut(text)}'")
+        return Score(0.0, f"found '{shortened(text)}'")
 
     def normalised(self, text: str) -> str:
         """The text as it is compared."""
-        text = unicodedata.normalize("NFKC", text)
-        if not self.case:
-            text = text.casefold()
-        if not self.punctuation:
-            bare = "".join(" " if unicodedata.category(char).startswith("P") else char for char in text)
-            text = bare if bare.strip() else text  # an answer that is all punctuation is not empty
-        return " ".join(text.split())
+        return normalised(text, case=self.case, punctuation=self.punctuation)
 
 
 def _plain(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else str(value)
-
-
-def _shown(number: Decimal) -> str:
-    return _cut(f"{number:f}")
-
-
-def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else f"{line[:57]}..."
 
 
 @hookimpl

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 from collections import Counter
@@ -11,6 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from counterpoint.asking import log_odds, mark_of, question_of
 from counterpoint.plugin import (
     Completion,
     Generator,
@@ -20,13 +20,13 @@ from counterpoint.plugin import (
     Prompt,
     Ref,
     Run,
-    RunError,
     Sampling,
     Score,
-    Tokenizer,
     Verifier,
     hookimpl,
 )
+
+_NO_LETTER = "say `by: verdict`, or name another judge"
 
 Choice = Literal["first", "second", "tie", "unreadable"]
 
@@ -84,24 +84,15 @@ class Preference(Verifier):
             return [Score(float("nan"), "nothing to compare with")] * len(answers)
         different = sorted(set(answers))  # so that the judge's calls do not depend on the order of the answers
         pairs = list(itertools.permutations(different, 2))
-        asked = [Prompt(text=comparison(_question(prompt), *pair)) for pair in pairs]
+        asked = [Prompt(text=comparison(question_of(prompt), *pair)) for pair in pairs]
         if self.by == "probability":
-            odds = dict(zip(pairs, await run.gather(*(self._log_odds(one, run) for one in asked)), strict=True))
+            judged = await run.gather(*(log_odds(self.judge, one, run, hint=_NO_LETTER) for one in asked))
+            odds = dict(zip(pairs, judged, strict=True))
             return [self._score(answers, index, lambda *pair: _leaning(odds, *pair)) for index in range(len(answers))]
         sampling = Sampling(temperature=0.0, max_tokens=self.max_tokens)
         replies = await run.gather(*(run.generate(self.judge, one, sampling=sampling) for one in asked))
         verdicts = {pair: choice(reply.text) for pair, reply in zip(pairs, replies, strict=True)}
         return [self._score(answers, index, lambda *pair: _agreed(verdicts, *pair)) for index in range(len(answers))]
-
-    async def _log_odds(self, asked: Prompt, run: Run) -> float:
-        """Natural log of how much more probable the reply A is than B."""
-        session = await run.open(self.judge, asked)
-        try:
-            row = (await session.logits()).double()
-            first, second = (row[_ids_of(letter, session.tokenizer)].logsumexp(-1) for letter in "AB")
-            return float(first - second)
-        finally:
-            session.close()
 
     def _score(self, answers: Sequence[str], index: int, judged: Callable[[str, str], Counter[str]]) -> Score:
         counts: Counter[str] = Counter()
@@ -133,22 +124,9 @@ def _leaning(odds: Mapping[tuple[str, str], float], one: str, other: str) -> Cou
     return Counter({outcome: 1, "always_first": here > 0 and there > 0, "always_second": here < 0 and there < 0})
 
 
-def _ids_of(letter: str, tokenizer: Tokenizer) -> list[int]:
-    """Tokens that say a letter at the beginning of a reply.
-
-    Raises:
-        RunError: the vocabulary has none.
-    """
-    spelled = [tokenizer.encode(text) for text in (letter, f" {letter}")]
-    found = sorted({ids[0] for ids in spelled if len(ids) == 1 and tokenizer.decode(ids).strip().upper() == letter})
-    if not found:
-        raise RunError(f"the judge's vocabulary has no token '{letter}'", hint="say `by: verdict`, or name another judge")
-    return found
-
-
 def comparison(question: str, first: str, second: str) -> str:
     """What the judge is asked. The marks hold a hash of all that stands between them, so that none of it can contain one."""
-    mark = hashlib.sha256("\0".join((question, *sorted((first, second)))).encode()).hexdigest()[:8]
+    mark = mark_of(question, *sorted((first, second)))
     return _ASKED.format(mark=mark, question=question, first=first, second=second)
 
 
@@ -158,12 +136,6 @@ def choice(reply: str) -> Choice:
     match = re.fullmatch(r"\W*(?:answer\s+)?(a|b|tie)\W*", line, re.IGNORECASE)
     found: dict[str, Choice] = {"a": "first", "b": "second", "tie": "tie"}
     return found[match[1].lower()] if match else "unreadable"
-
-
-def _question(prompt: Prompt) -> str:
-    if prompt.text is not None:
-        return prompt.text
-    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in prompt.messages)
 
 
 @hookimpl

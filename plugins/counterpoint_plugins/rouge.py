@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from counterpoint.plugin import Completion, Node, NodePlan, Prompt, Run, Score, Unsupported, Verifier, hookimpl
-
-_MISSING = "scores by the package rouge-score, which is not installed"
-_HINT = "pip install 'counterpoint[eval]'"
+from counterpoint.answers import refuse_without_rouge, rouge_l, rouge_words
+from counterpoint.plugin import Completion, Node, NodePlan, Prompt, Run, Score, Verifier, hookimpl
 
 
 class _Rouge(Verifier):
@@ -20,32 +17,15 @@ class _Rouge(Verifier):
     stemmer: bool = Field(default=False, description="Whether words count as their stems (Porter), as ROUGE-1.5.5 -m does.")
 
     def check(self, plan: NodePlan) -> None:
-        if importlib.util.find_spec("rouge_score") is None:
-            plan.refuse(_MISSING, _HINT)
+        refuse_without_rouge(plan)
 
-    def measure(self, path: str) -> Callable[[str, str], float | None]:
-        """A function from a known answer and a text to their ROUGE-L F1; None where the known answer has no word.
-
-        Raises:
-            Unsupported: the package rouge-score is not installed.
-        """
-        try:
-            from rouge_score import rouge_scorer, tokenizers
-        except ModuleNotFoundError as error:
-            if error.name != "rouge_score":
-                raise
-            raise Unsupported(f"{path}: {_MISSING}", hint=_HINT) from None
-        words = tokenizers.DefaultTokenizer(self.stemmer)
-        scorer = rouge_scorer.RougeScorer(["rougeL"], tokenizer=words)
-
-        def f1(known: str, text: str) -> float | None:
-            return float(scorer.score(known, text)["rougeL"].fmeasure) if words.tokenize(known) else None
-
-        return f1
-
-    def best(self, known: Sequence[str], text: str, f1: Callable[[str, str], float | None]) -> tuple[float, int] | None:
-        """The best ROUGE-L over known answers, and which of them it is; None where none can be compared."""
-        found = [(value, -index) for index, one in enumerate(known) if (value := f1(one, text)) is not None]
+    def best(self, known: Sequence[str], text: str) -> tuple[float, int] | None:
+        """The best ROUGE-L over known answers, and which of them it is; None where none has words to compare."""
+        found = [
+            (rouge_l(one, text, stemmer=self.stemmer), -index)
+            for index, one in enumerate(known)
+            if rouge_words(one, stemmer=self.stemmer)
+        ]
         if not found:
             return None
         value, index = max(found)
@@ -64,15 +44,12 @@ class RougeL(_Rouge):
 
     async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[Score]:
         references = _texts(prompt.fields["references"])
+        texts = [completion.text for completion in completions]
+        # off the engine's thread: the first call imports the package, and long texts take their time
+        return await run.thread(lambda: [self._score(references, text) for text in texts])
 
-        def work() -> list[Score]:
-            f1 = self.measure(run.path)
-            return [self._score(references, completion.text, f1) for completion in completions]
-
-        return await run.thread(work)  # the first call imports the package, and long texts take their time
-
-    def _score(self, references: list[str], text: str, f1: Callable[[str, str], float | None]) -> Score:
-        best = self.best(references, text, f1)
+    def _score(self, references: list[str], text: str) -> Score:
+        best = self.best(references, text)
         if best is None:
             return Score(float("nan"), "there is no reference with words of the letters a to z")
         return Score(best[0], f"reference {best[1] + 1} of {len(references)}" if len(references) > 1 else "")
@@ -90,15 +67,11 @@ class RougeTruthProxy(_Rouge):
 
     async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[Score]:
         right, wrong = (_texts(prompt.fields[name]) for name in self.requires)
+        texts = [completion.text for completion in completions]
+        return await run.thread(lambda: [self._score(right, wrong, text) for text in texts])
 
-        def work() -> list[Score]:
-            f1 = self.measure(run.path)
-            return [self._score(right, wrong, completion.text, f1) for completion in completions]
-
-        return await run.thread(work)
-
-    def _score(self, right: list[str], wrong: list[str], text: str, f1: Callable[[str, str], float | None]) -> Score:
-        good, bad = self.best(right, text, f1), self.best(wrong, text, f1)
+    def _score(self, right: list[str], wrong: list[str], text: str) -> Score:
+        good, bad = self.best(right, text), self.best(wrong, text)
         if good is None or bad is None:
             side = "right" if good is None else "wrong"
             return Score(float("nan"), f"there is no {side} answer with words of the letters a to z")

@@ -1,15 +1,18 @@
-"""MC2 and bits per byte, computed by hand from the rows of the fake model in float64."""
+"""Likelihood, MC2 and bits per byte, computed by hand in float64: from the rows of the fake model, and by transformers."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from counterpoint.plugin import Score
-from counterpoint.testing import assert_verifier_laws, make_engine
+from counterpoint.plugin import Completion, Prompt, Run, Score
+from counterpoint.store import ModelStore
+from counterpoint.testing import assert_verifier_laws, make_engine, save_tiny_gguf, save_tiny_model
 from counterpoint.testing.fake import FakeBackend, FakeModel
 from counterpoint_plugins.likelihood import BitsPerByte
 
@@ -135,6 +138,159 @@ def test_bits_per_byte_abstains_without_a_reference(references: Any) -> None:
         (found,) = engine.verify(recipe, {"text": "hello", "fields": {"references": references}}, ["x"]).result().scores
         assert math.isnan(found)
         assert found.detail == "there is no reference"
+
+
+# --- likelihood -------------------------------------------------------------------------------------------------------------
+
+
+def likelihood(*answers: str | Completion, prompt: Any = "can water be wine", **node: Any) -> tuple[list[Score], Any]:
+    """The scores, and the backend of the model that made them."""
+    model = node.pop("model", {})
+    with make_engine() as engine:
+        nodes = {"m": {"kind": "fake", **model}, "v": {"kind": "likelihood", "model": "m", **node}}
+        scores = list(engine.verify({"nodes": nodes, "output": "v"}, prompt, answers).result().scores)
+        if not engine.hosts():
+            return scores, None
+        (host,) = engine.hosts()
+        assert host.slots == 0, "no session stays open"
+        return scores, host.backend
+
+
+ANSWERS = ["no, water stays water", "yes", "it can not be"]
+
+
+@pytest.mark.parametrize(
+    ("model", "prefix"),
+    [({}, ""), ({"seed": 3, "sharpness": 20.0}, "well, "), ({"rows": 2}, "well, "), ({"cache": 200}, "")],
+)
+def test_likelihood_by_hand(model: dict[str, Any], prefix: str) -> None:
+    scores, _ = likelihood(*ANSWERS, prompt={"text": "can water be wine", "prefix": prefix}, model=model)
+    for text, score in zip(ANSWERS, scores, strict=True):
+        total = log_probability(CHAT + prefix, text, **model)
+        assert score == pytest.approx(total / len(text), abs=1e-5)
+        assert score.detail == f"log p = {total:.2f}, {len(text)} tokens"
+
+
+def test_what_a_likelihood_is_divided_by() -> None:
+    text, words = "naïve wine", ["wine"]
+    model = {"alphabet": "naïve wter.\nuscb", "words": words}
+    total = log_probability(CHAT, text, **model)
+    by = {kind: likelihood(text, normalize=kind, model=model)[0][0] for kind in ("tokens", "bytes", "none")}
+    assert by["none"] == pytest.approx(total, abs=1e-4)
+    assert by["tokens"] == pytest.approx(total / 7, abs=1e-5)
+    assert by["bytes"] == pytest.approx(total / 11, abs=1e-5)
+
+
+def test_all_candidates_share_the_prompt_and_passes() -> None:
+    _, backend = likelihood(*ANSWERS, *ANSWERS)
+    assert backend.fed <= len(CHAT) + sum(map(len, ANSWERS)), "the prompt is processed once, and equal answers once"
+    assert backend.passes <= 3
+
+
+def test_what_was_cut_short_abstains() -> None:
+    answers = [Completion(text="yes", finish_reason=reason) for reason in ("stop", "length", "budget")]
+    (whole, long, spent), _ = likelihood(*answers)
+    assert not math.isnan(whole)
+    assert math.isnan(long)
+    assert math.isnan(spent)
+    assert (long.detail, spent.detail) == ("cut short (length)", "cut short (budget)")
+    scores, _ = likelihood(*answers, cut="score")
+    assert scores == [whole] * 3
+
+
+def test_what_cannot_be_scored_abstains() -> None:
+    (empty,), backend = likelihood("")
+    assert math.isnan(empty)
+    assert empty.detail == "empty"
+    assert backend is None, "and no model is loaded"
+    (fits, long), _ = likelihood("no", "no" * 30, model={"context": len(CHAT) + 10})
+    assert not math.isnan(fits)
+    assert math.isnan(long)
+    assert long.detail == "its 60 tokens do not fit the model's context"
+
+
+def direct(stage: Any, nodes: dict[str, Any], prompt: dict[str, Any], texts: list[str], **engine_options: Any) -> list[float]:
+    """Mean log-probabilities of texts under node `m`, from its rows in float64."""
+    found: list[float] = []
+
+    @stage.action
+    async def look(node: Any, run: Run, asked: Prompt) -> None:
+        for text in texts:
+            session = await run.open("m", asked)
+            ids = session.tokenizer.encode(text)
+            rows = torch.cat([(await session.logits())[None], await session.extend(ids, rows="all")])[:-1].double()
+            found.append(torch.log_softmax(rows, -1)[torch.arange(len(ids)), torch.tensor(ids)].mean().item())
+
+    with make_engine([stage.plugin], **engine_options) as engine:
+        engine.run({"nodes": {**nodes, "look": {"kind": "script", "action": "look", "model": "m"}}, "output": "look"}, prompt)
+    return found
+
+
+def test_a_composition_ranks_and_what_it_forbids_comes_last(stage: Any) -> None:
+    nodes: dict[str, Any] = {
+        "m": {"kind": "contrastive", "expert": "e", "amateur": "a", "alpha": 1e-3},
+        "e": {"kind": "fake", "sharpness": 12.0},
+        "a": {"kind": "fake", "seed": 1},
+        "v": {"kind": "likelihood", "model": "m"},
+    }
+    prompt = {"text": "can water be wine", "prefix": "well, "}
+    texts = ["e", "no", "it can", "q", "z", "wine wine"]
+    with make_engine() as engine:
+        result = engine.verify({"nodes": nodes, "output": "v"}, prompt, texts).result()
+        assert all(host.slots == 0 for host in engine.hosts())
+    del nodes["v"]
+    wanted = direct(stage, nodes, prompt, texts)
+    assert list(result.scores) == pytest.approx(wanted, abs=1e-5)
+    impossible = [score for score in result.scores if math.isinf(score)]
+    assert 0 < len(impossible) < len(texts)
+    assert {score.detail for score in impossible} == {"impossible under the model"}
+    # a trace holds it, and gives it back
+    events = [event for event in result.trace if event.type == "candidate_scored"]
+    again = [type(event).model_validate_json(event.model_dump_json()) for event in events]
+    assert [event.score for event in again] == list(result.scores)
+
+
+def test_by_transformers(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = save_tiny_model(tmp_path / "tiny", seed=4)
+    nodes = {
+        "m": {"kind": "huggingface", "source": f"path:{folder}", "dtype": "float32", "device": "cpu"},
+        "v": {"kind": "likelihood", "model": "m"},
+    }
+    prompt = {"text": "can water be wine", "prefix": "well, "}
+    texts = ["No, it cannot.", "yes", "naïve"]
+    with make_engine(store=ModelStore(tmp_path)) as engine:
+        scores = engine.verify({"nodes": nodes, "output": "v"}, prompt, texts).result().scores
+        (host,) = engine.hosts()
+        tokenizer = host.backend.tokenizer
+    model = AutoModelForCausalLM.from_pretrained(folder).double()
+    before = tokenizer.encode("<user>can water be wine\n<assistant>well, ")
+    for text, score in zip(texts, scores, strict=True):
+        ids = tokenizer.encode(text)
+        with torch.no_grad():
+            logits = model(torch.tensor([before + ids])).logits[0, len(before) - 1 : -1, : tokenizer.size]
+        wanted = torch.log_softmax(logits, -1)[torch.arange(len(ids)), torch.tensor(ids)].mean().item()
+        assert score == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed")
+def test_by_llama_cpp(tmp_path: Path, stage: Any) -> None:
+    source = f"path:{save_tiny_gguf(tmp_path / 'tiny.gguf', seed=4, spread=0.3)}"
+    nodes: dict[str, Any] = {"m": {"kind": "llama_cpp", "source": source}}
+    texts = ["No, it cannot.", "yes"]
+    with make_engine(store=ModelStore(tmp_path)) as engine:
+        recipe = {"nodes": {**nodes, "v": {"kind": "likelihood", "model": "m"}}, "output": "v"}
+        scores = engine.verify(recipe, "can water be wine", texts).result().scores
+    assert list(scores) == pytest.approx(
+        direct(stage, nodes, {"text": "can water be wine"}, texts, store=ModelStore(tmp_path)), abs=1e-3
+    )
+
+
+def test_the_laws_hold_for_likelihood() -> None:
+    for model in ({"kind": "fake"}, {"kind": "ensemble", "base": {"kind": "fake"}, "others": [{"kind": "fake", "seed": 1}]}):
+        nodes = {"v": {"kind": "likelihood", "model": model}}
+        assert_verifier_laws({"nodes": nodes, "output": "v"}, ["a b", "", "c", "a b"], prompt={"text": "hello", "prefix": "x"})
 
 
 def test_the_laws_hold() -> None:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from counterpoint.answers import rouge_l
 from counterpoint.errors import CounterpointError, Unsupported
 from counterpoint.plugin import Score
 from counterpoint.testing import assert_verifier_laws, make_engine
-from counterpoint_plugins.rouge import RougeL
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=7)
 
@@ -45,7 +45,8 @@ def common(a: list[str], b: list[str]) -> int:
 
 @given(WORDS.filter(bool), WORDS)
 def test_it_is_f1_of_the_longest_common_subsequence(known: list[str], words: list[str]) -> None:
-    f1 = RougeL().measure("v")(" ".join(known), " ".join(words))
+    f1 = rouge_l(" ".join(known), " ".join(words))
+    assert f1 == rouge_l(" ".join(words), " ".join(known))
     shared = common(known, words)
     assert f1 == pytest.approx(2 * shared / (len(known) + len(words)))
 
@@ -102,7 +103,7 @@ def test_without_the_package_it_is_refused_before_the_run(monkeypatch: pytest.Mo
     assert "counterpoint[eval]" in caught.value.hint
 
 
-def test_without_the_package_the_measure_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_function_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def missing(name: str, *more: Any) -> Any:
@@ -111,6 +112,6 @@ def test_without_the_package_the_measure_says_so(monkeypatch: pytest.MonkeyPatch
         return real(name, *more)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(Unsupported, match="v: scores by the package rouge-score") as caught:
-        RougeL().measure("v")
+    with pytest.raises(Unsupported, match="computed by the package rouge-score, which is not installed") as caught:
+        rouge_l("a", "b")
     assert "counterpoint[eval]" in caught.value.hint

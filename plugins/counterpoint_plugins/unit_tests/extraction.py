@@ -76,6 +76,16 @@ def preamble(prompt: str, entry_point: str) -> str:
         end = start
 
 
+def asserts(answer: str, entry_point: str) -> list[str]:
+    """The lines at the left margin that assert something about a call of the entry point, each once: those of the fenced blocks,
+    or of the whole answer where there are none. Whether they are Python shows in the sandbox."""
+    cleaned = _cleaned(answer)
+    before, blocks = _split(cleaned)
+    called = re.compile(rf"assert\b.*(?<![\w.]){re.escape(entry_point)}[ \t]*\(")
+    lines = "\n".join(block.code for block in blocks) if blocks else before
+    return list(dict.fromkeys(line.rstrip() for line in lines.split("\n") if called.match(line)))
+
+
 # --- taking an answer apart ------------------------------------------------------------------------------------------------
 
 
