@@ -5,8 +5,8 @@
 
 CPU, bfloat16, greedy, at most 128 tokens: 200 questions of TruthfulQA and the 50 everyday instructions of ``everyday.jsonl``. For
 each system: answers that end by themselves, repetition, FLOPs, and how often the 1.5B prefers weak-to-strong's answer to that of one
-model alone (`preference` by probability, both orders; what such a judge is worth is measured on pairs of a good answer and that to
-another question).
+model alone, for the loop-discounted criterion on the everyday instructions only (`preference` by probability, both orders; what
+such a judge is worth is measured on pairs of a good answer and that to another question).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def judged(results: Results, answers: dict[str, dict[str, Record]]) -> None:
     asked = prompts()
     with cp.Engine(offline=True) as engine:
         for one, other in PAIRS:
-            for line in asked:
+            for line in asked if one == "weak-to-strong" else asked[200:]:
                 key = {"one": one, "other": other, "id": line["id"]}
                 if results.have(**key) is None:
                     texts = [answers[name][line["id"]].text for name in (one, other)]

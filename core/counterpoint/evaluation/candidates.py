@@ -1,0 +1,127 @@
+"""All candidates of a strategy that chooses among answers, with its own scores and the truth, on a data set.
+
+The strategy runs with nothing ended early (:meth:`Accepting.exhaustive`); who scored what and what it cost is read from the trace.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from counterpoint.errors import EvaluationError, RunError
+from counterpoint.evaluation.dataset import Example
+from counterpoint.evaluation.driver import Driver
+from counterpoint.evaluation.records import Cost, Record, ScoreRecord
+from counterpoint.events import CandidateFinished, CandidateScored, EventBase, Forward, NodeStarted
+from counterpoint.prompt import Completion
+from counterpoint.tally import ROOT_SPAN
+
+OWN_SCORE = "accepting"
+"""Name of the strategy's own score among those of a record."""
+
+
+@dataclass
+class Candidate:
+    """What a run tells of one candidate."""
+
+    completion: Completion | None = None
+    score: float | None = None
+    detail: str = ""
+    flops: float = 0.0
+    """What it cost to make."""
+    prefill_flops: float = 0.0
+    verifying_flops: float = 0.0
+    """What it cost to score."""
+    share: float = 0.0
+    """Seconds of passes that were its own, those of its verification included."""
+
+
+def candidates_of(events: Iterable[EventBase], span: int = ROOT_SPAN) -> dict[int, Candidate]:
+    """The candidates of a call by number: what they are, what its first verifier said, and what they cost.
+
+    The generators that the call called are its candidates in order.
+    """
+    found: dict[int, Candidate] = defaultdict(Candidate)
+    parents: dict[int, int] = {}
+    makers: dict[int, int] = {}
+    judged: dict[int, list[int]] = defaultdict(list)
+    spent: dict[int, list[Forward]] = defaultdict(list)
+    for event in events:
+        if event.parent is not None:
+            parents[event.span] = event.parent
+        match event:
+            case NodeStarted(role="Generator") if event.parent == span:
+                makers[event.span] = len(makers)
+            case CandidateFinished() if event.span == span:
+                found[event.candidate].completion = event.completion
+            case CandidateScored() if event.span == span or event.parent == span:
+                candidate = found[event.candidate]
+                if candidate.score is None:  # further verifiers decide among equals
+                    candidate.score, candidate.detail = event.score, event.detail
+                judged[event.span].append(event.candidate)
+            case Forward():
+                below = event.span
+                while parents.get(below, span) != span:
+                    below = parents[below]
+                spent[below].append(event)
+    for below, passes in spent.items():
+        making = below in makers
+        numbers = [makers[below]] if making else judged.get(below, [])
+        for number in numbers:
+            candidate = found[number]
+            for one in passes:
+                candidate.share += one.share / len(numbers)
+                if making:
+                    candidate.flops += one.flops
+                    candidate.prefill_flops += one.flops * one.prefill
+                else:
+                    candidate.verifying_flops += one.flops / len(numbers)
+    return dict(found)
+
+
+class CandidateDriver(Driver):
+    """Keeps every candidate of an example as an answer of its own, scored by the truth and by the strategy."""
+
+    def answer(self, example: Example) -> list[Record]:
+        """The candidates for one example; none when it was cancelled."""
+        job = self._job
+        settings: dict[str, Any] = {"seed": job.seed(example), "sampling": job.sampling, "scope": self._scope + example.id}
+        (result,) = self._wait([self._engine.stream(job.recipe, job.prompts[example.id], **settings)])
+        if self._cancelled.is_set():
+            return []
+        found = candidates_of(result.trace)
+        if result.error is not None and not any(one.completion for one in found.values()):
+            raise EvaluationError(
+                f"{example.id}: no candidate could be made: {result.error}",
+                hint=getattr(result.error, "hint", "") or "run the recipe on this example to see why",
+            )
+        records = [self._candidate(example, number, found.get(number, Candidate())) for number in range(job.samples)]
+        scored = self.score(example, records)
+        own = {
+            number: ScoreRecord(value=_number(one.score), detail=one.detail, data={"flops": one.verifying_flops})
+            for number, one in found.items()
+        }
+        return [
+            record.model_copy(update={"scores": {**record.scores, OWN_SCORE: own.get(record.sample, ScoreRecord(value=None))}})
+            for record in scored
+        ]
+
+    def _candidate(self, example: Example, number: int, candidate: Candidate) -> Record:
+        completion = candidate.completion
+        if completion is None:
+            error = RunError("it was not made")
+            return Record(id=example.id, sample=number, finish_reason="failed", error=error.message)
+        cost = Cost(
+            flops=candidate.flops,
+            prefill_flops=candidate.prefill_flops,
+            answer_tokens=len(completion.ids),
+            tokens=len(completion.ids),
+            share=candidate.share,
+        )
+        return Record(id=example.id, sample=number, text=completion.text, finish_reason=completion.finish_reason, cost=cost)
+
+
+def _number(score: float | None) -> float | None:
+    return None if score is None or score != score else score
