@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         RunError,
         Unsupported,
     )
+    from counterpoint.evaluation.accepting import Goal
+    from counterpoint.evaluation.calibrating import Calibration, Stakes, calibrate
     from counterpoint.evaluation.comparing import compare
     from counterpoint.evaluation.comparison import Comparison
     from counterpoint.evaluation.evaluating import evaluate, load_evaluation
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from counterpoint.recipe import Recipe, load_recipe
     from counterpoint.registry import load_plugins
     from counterpoint.runstore import RunStore
+    from counterpoint.selection.scoring import score
     from counterpoint.settings import Budget, Sampling
     from counterpoint.streaming import RunResult, RunStream
 
@@ -57,6 +60,8 @@ _HOMES = {
         "RunError",
         "Unsupported",
     ),
+    "evaluation.accepting": ("Goal",),
+    "evaluation.calibrating": ("Calibration", "Stakes", "calibrate"),
     "evaluation.comparing": ("compare",),
     "evaluation.comparison": ("Comparison",),
     "evaluation.evaluating": ("evaluate", "load_evaluation"),
@@ -67,6 +72,7 @@ _HOMES = {
     "recipe": ("Recipe", "load_recipe"),
     "registry": ("load_plugins",),
     "runstore": ("RunStore",),
+    "selection.scoring": ("score",),
     "settings": ("Budget", "Sampling"),
     "streaming": ("RunResult", "RunStream"),
 }
@@ -76,6 +82,7 @@ __all__ = [
     "BridgeError",
     "Budget",
     "BudgetError",
+    "Calibration",
     "Comparison",
     "Completion",
     "CounterpointError",
@@ -83,6 +90,7 @@ __all__ = [
     "EvaluationError",
     "EvaluationResult",
     "Event",
+    "Goal",
     "Message",
     "ModelError",
     "ModelNotFound",
@@ -96,13 +104,16 @@ __all__ = [
     "RunStore",
     "RunStream",
     "Sampling",
+    "Stakes",
     "Unsupported",
+    "calibrate",
     "compare",
     "evaluate",
     "load_evaluation",
     "load_plugins",
     "load_recipe",
     "run",
+    "score",
     "stream",
 ]
 

@@ -42,6 +42,7 @@ from counterpoint.ledger import BudgetMeter, BudgetSpent
 from counterpoint.node import Drafter, Generator, LanguageModel, LeafModel, Node, Ref, Score, Trainer, Verifier
 from counterpoint.planning import ModelFacts, NodePlan, Resources
 from counterpoint.prompt import Completion, FinishReason, Message, Prompt
+from counterpoint.rendering import jinja_template
 from counterpoint.response import Response
 from counterpoint.running import Run
 from counterpoint.session import Backend, CacheFull, Draft, DraftSession, ModelShape, Rows, Session, Step, StepResult, row_count
@@ -120,6 +121,7 @@ __all__ = [
     "Verified",
     "Verifier",
     "hookimpl",
+    "jinja_template",
     "row_count",
     "token_bytes",
 ]

@@ -17,7 +17,7 @@ Start with `counterpoint demo`; then `counterpoint recipes list` and `counterpoi
 
 def build_app(registry: Registry | None = None) -> typer.Typer:
     """The application with the commands of core and of every plugin."""
-    from counterpoint.cli import compare, demo, evaluation, models, nodes, plan, recipes, run, runs, train
+    from counterpoint.cli import calibrate, compare, demo, evaluation, models, nodes, plan, recipes, run, runs, score, train
 
     cli = Cli(registry or load_plugins())
     app = typer.Typer(
@@ -42,7 +42,7 @@ def build_app(registry: Registry | None = None) -> typer.Typer:
         for plugin, reason in cli.registry.failures.items():
             cli.warn(f"plugin '{plugin}' is left out: {reason}")
 
-    for module in (demo, run, plan, train, evaluation, compare, recipes, nodes, models, runs):
+    for module in (demo, run, plan, train, evaluation, compare, calibrate, score, recipes, nodes, models, runs):
         module.add(app)
     _add_plugin_commands(app, cli.registry)
     return app

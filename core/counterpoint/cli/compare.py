@@ -25,6 +25,7 @@ from counterpoint.cli.evaluation import (
     Samples,
     Scorers,
     Seed,
+    Skip,
     Source,
     TaskName,
     Temperature,
@@ -55,6 +56,7 @@ def compare(
     source: Source = None,
     references: References = None,
     task: TaskName = None,
+    skip: Skip = 0,
     limit: Limit = None,
     budget: Annotated[
         str | None,
@@ -128,7 +130,8 @@ def compare(
         dataset = None
         if not all(in_folders) or questions:
             file = given_data(data, source, references)
-            dataset = load_dataset(file, registry=cli.registry, task=task, references=references or ()).first(limit)
+            dataset = load_dataset(file, registry=cli.registry, task=task, references=references or ())
+            dataset = dataset.after(skip).first(limit)
             asked = dataset.questions() if questions else {}
         counters: dict[str, Counting] = {}
 

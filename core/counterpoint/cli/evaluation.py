@@ -37,7 +37,8 @@ References = Annotated[
 TaskName = Annotated[
     str | None, typer.Option("--task", metavar="TYPE", help="The task type; by default the one whose columns fit.")
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many examples.")]
+Skip = Annotated[int, typer.Option("--skip", min=0, help="Leave out the first so many examples.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many examples (after --skip).")]
 Scorers = Annotated[
     list[str] | None,
     typer.Option(
@@ -103,6 +104,7 @@ def run(
     source: Source = None,
     references: References = None,
     task: TaskName = None,
+    skip: Skip = 0,
     limit: Limit = None,
     scorer: Scorers = None,
     no_score: Annotated[bool, typer.Option("--no-score", help="Only answer; `eval score` scores later.")] = False,
@@ -158,7 +160,8 @@ def run(
         loaded = the_recipe(cli, engine, recipe, setting, backend)
         dataset = load_dataset(
             given_data(data, source, references), registry=cli.registry, task=task, references=references or ()
-        ).first(limit)
+        )
+        dataset = dataset.after(skip).first(limit)
         job = make_job(engine, loaded, dataset, chosen, name)
         folder = out or _home() / folder_name(job)
         announce(cli, engine, loaded, folder, quiet)
@@ -214,7 +217,10 @@ def score(
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score the answers of a stored evaluation anew, or for the first time; nothing is answered again."""
+    """Score the answers of a stored evaluation anew, or for the first time; nothing is answered again.
+
+    (`counterpoint score` is something else: it scores the answers in a file of JSON lines, and keeps the best.)
+    """
     from counterpoint.engine import Engine
     from counterpoint.evaluation.dataset import load_dataset
     from counterpoint.evaluation.evaluating import load_evaluation, score_again

@@ -17,6 +17,7 @@ _DOING = {
     "verify": "verifying",
     "convert": "converting",
     "load": "loading",
+    "sample": "sampling answers for",
     "train": "training",
     "evaluate": "evaluating",
 }

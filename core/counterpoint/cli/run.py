@@ -15,7 +15,8 @@ from counterpoint.cli.completion import complete_recipe, complete_run
 from counterpoint.cli.console import cli_of, say
 from counterpoint.errors import RecipeError
 from counterpoint.events import Event, Failed, Progress
-from counterpoint.node import Trainer
+from counterpoint.node import Trainer, Verifier
+from counterpoint.recipe import Recipe
 
 Settings = Annotated[
     list[str] | None,
@@ -98,6 +99,7 @@ def run(
     with Interrupts(cli) as interrupts, Engine(registry=cli.registry, offline=offline) as engine:
         loaded = engine.recipe(recipe, options.settings(setting or []))
         loaded = with_backend(loaded, backend, cli.registry, lambda line: say(cli.err, "note", line))
+        _refuse_other_outputs(loaded, recipe)  # before a prompt is waited for
         given = options.prompt(
             prompt,
             text,
@@ -108,16 +110,26 @@ def run(
             own=loaded.prompt,
             say=lambda line: say(cli.err, "note", line),
         )
-        if isinstance(loaded.nodes[loaded.output], Trainer):
-            raise RecipeError(
-                f"{loaded.name}: its output '{loaded.output}' trains a model and gives no answer",
-                hint=f"`counterpoint train {recipe}`",
-            )
         if given is None:
             raise typer.BadParameter(f"recipe '{loaded.name}' has no prompt of its own: give one")
         streams = [engine.stream(loaded, given, seed=seed, row=row, budget=limits, sampling=chosen) for row in range(samples)]
         status = drive(cli, streams, Show(json=json, quiet=quiet, store=not no_store), interrupts)
     raise typer.Exit(status)
+
+
+def _refuse_other_outputs(recipe: Recipe, given: str) -> None:
+    """Names the command for recipes that give no answer."""
+    node = recipe.nodes.get(recipe.output)
+    if isinstance(node, Trainer):
+        raise RecipeError(
+            f"{recipe.name}: its output '{recipe.output}' trains a model and gives no answer",
+            hint=f"`counterpoint train {given}`",
+        )
+    if isinstance(node, Verifier):
+        raise RecipeError(
+            f"{recipe.name}: its output '{recipe.output}' scores answers and gives none",
+            hint=f"`counterpoint score {given} --data FILE` scores those in a file",
+        )
 
 
 def replay(

@@ -100,7 +100,8 @@ def _present(cli: Cli, source: str, json: bool) -> None:
         if held:
             line += f"; held out {held['untrained']:.4g} before, {held['best']:.4g} at step {held['best_step']}"
         cli.out.print(line, markup=False, soft_wrap=True)
-    cli.out.print(f"a recipe loads it as {{kind: huggingface, source: {source}}}", markup=False, soft_wrap=True)
+    use = card.get("use") or f"{{kind: huggingface, source: {source}}}"
+    cli.out.print(f"a recipe loads it as {use}", markup=False, soft_wrap=True)
 
 
 class TrainingDisplay:

@@ -44,6 +44,7 @@ def compare(
     budget: Budget | str | None = None,
     engine: Engine | None = None,
     task: str | None = None,
+    skip: int = 0,
     limit: int | None = None,
     out: str | Path | None = None,
     names: Sequence[str] = (),
@@ -65,7 +66,8 @@ def compare(
             without a budget, and stand as they are; the others have to keep within it.
         engine: an engine to use and keep.
         task: the task type.
-        limit: only the first so many examples.
+        skip: leave out the first so many examples.
+        limit: only the first so many examples, of those that are not skipped.
         out: a folder to keep each evaluation in, in a folder of its own that its configuration names; what is there already is
             not answered again.
         names: what the recipes are called, in their order; by default their own names.
@@ -84,6 +86,7 @@ def compare(
         budget=budget,
         engine=engine,
         task=task,
+        skip=skip,
         limit=limit,
         out=out,
         names=names,
@@ -119,6 +122,7 @@ def evaluate_all(
     budget: Budget | str | None = None,
     engine: Engine | None = None,
     task: str | None = None,
+    skip: int = 0,
     limit: int | None = None,
     out: str | Path | None = None,
     names: Sequence[str] = (),
@@ -147,7 +151,7 @@ def evaluate_all(
         if data is None:
             wanted = "recipes to answer" if pending else f"scorer {together[0]} to compare answers on"
             raise EvaluationError(f"no data set was given for the {wanted}", hint="--data FILE")
-        dataset = load_dataset(data, registry=used.registry, task=task).first(limit)
+        dataset = load_dataset(data, registry=used.registry, task=task).after(skip).first(limit)
 
         def run(index: int, limits: Budget | str | None) -> EvaluationResult:
             name = names[index] if names else ""

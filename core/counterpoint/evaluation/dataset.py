@@ -41,6 +41,8 @@ class Dataset:
     examples: tuple[Example, ...]
     words: Words = field(default_factory=Words)
     """The data set's own words; where it has none, the task type's."""
+    skipped: int = 0
+    """Examples that stood before these and were left out."""
 
     @property
     def sha256(self) -> str:
@@ -53,6 +55,18 @@ class Dataset:
     def first(self, limit: int | None) -> Dataset:
         """The first so many examples."""
         return self if limit is None else replace(self, examples=self.examples[:limit])
+
+    def after(self, count: int) -> Dataset:
+        """What comes after the first so many examples.
+
+        Raises:
+            EvaluationError: there is no such number, or no example left.
+        """
+        if count < 0:
+            raise EvaluationError(f"{self.name}: {count} examples cannot be skipped", hint="skip 0 or more")
+        if count >= len(self.examples):
+            raise EvaluationError(f"{self.name}: has {len(self.examples)} examples, and {count} are skipped", hint="skip fewer")
+        return replace(self, examples=self.examples[count:], skipped=self.skipped + count) if count else self
 
     def only(self, ids: Iterable[str]) -> Dataset:
         """The examples with these ids.
@@ -85,8 +99,8 @@ class Dataset:
         made = {}
         for example in self.examples:
             place = f"{self.name}, example '{example.id}'"
-            text = _fill(words.template or "", example.columns, f"{place}: the template")
-            prefix = _fill(words.prefix or "", example.columns, f"{place}: the prefix")
+            text = fill(words.template or "", example.columns, f"{place}: the template")
+            prefix = fill(words.prefix or "", example.columns, f"{place}: the prefix")
             if not text.strip():
                 raise EvaluationError(f"{place}: the prompt is empty", hint="the template has to say something")
             made[example.id] = Prompt(text=text, prefix=prefix, fields=example.columns)
@@ -134,25 +148,30 @@ def load_dataset(
     if not isinstance(source, (str, Path)):
         name, rows = "examples", [(f"example {number}", row) for number, row in enumerate(source, 1)]
     elif references:
-        path = _found(source)
-        name, rows = path.stem, _parallel(path, [_found(file) for file in references])
+        path = data_file(source)
+        name, rows = path.stem, _parallel(path, [data_file(file) for file in references])
         task = task or "rewrite"
     else:
-        path = _found(source)
+        path = data_file(source)
         name = path.stem
         if path.suffix in (".yaml", ".yml"):
             card = _card(path)
             name, task = card.name or name, task or card.task
             words = Words(template=card.template, prefix=card.prefix, stop=card.stop)
-            path = _found(path.parent / card.data)
-        rows = _lines(path)
+            path = data_file(path.parent / card.data)
+        rows = json_lines(path)
     if not rows:
         raise EvaluationError(f"{name}: holds no example", hint="a data set has one JSON object a line")
     kind = _task(task, registry or load_plugins(), rows[0][0], rows[0][1])
     return Dataset(name, kind, tuple(_examples(rows, kind)), words)
 
 
-def _found(source: str | Path) -> Path:
+def data_file(source: str | Path) -> Path:
+    """A file that is here or, by its name, in the data folder.
+
+    Raises:
+        EvaluationError: there is none.
+    """
     path = Path(source).expanduser()
     if path.is_file():
         return path
@@ -185,7 +204,12 @@ def _card(path: Path) -> Card:
         raise EvaluationError(f"{path}: {problems}", hint=f"a card has: {', '.join(Card.model_fields)}") from None
 
 
-def _lines(path: Path) -> list[tuple[str, Any]]:
+def json_lines(path: Path) -> list[tuple[str, Any]]:
+    """What the lines of a file hold, blank ones left out, each with the place it is at.
+
+    Raises:
+        EvaluationError: a line is not JSON, or the file cannot be read.
+    """
     rows = []
     for number, line in enumerate(_read(path).split("\n"), 1):
         if not line.strip():
@@ -268,7 +292,12 @@ def _examples(rows: Sequence[tuple[str, Any]], task: TaskType) -> list[Example]:
     return list(examples.values())
 
 
-def _fill(template: str, columns: Mapping[str, Any], place: str) -> str:
+def fill(template: str, columns: Mapping[str, Any], place: str) -> str:
+    """Jinja text over columns; ``place`` names it in errors.
+
+    Raises:
+        EvaluationError: it names a column that is not there, or is no Jinja text.
+    """
     try:
         return jinja_template(template).render(columns)
     except jinja2.UndefinedError as error:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from counterpoint.engine import Engine
-from counterpoint.errors import CounterpointError
+from counterpoint.errors import CounterpointError, EvaluationError
 from counterpoint.evaluation.dataset import Example
 from counterpoint.evaluation.job import Job
 from counterpoint.evaluation.records import Cost, EvaluationFolder, Record, ScoreRecord
 from counterpoint.evaluation.scoring import Scorer
+from counterpoint.node import Trainer, Verifier
 from counterpoint.prompt import Completion
 from counterpoint.streaming import RunResult, RunStream
 
@@ -75,8 +76,17 @@ class Driver:
         """Refuses, before any weights load, what cannot work.
 
         Raises:
-            RecipeError: the recipe cannot run, or a scorer cannot.
+            EvaluationError: the recipe gives no answers.
+            RecipeError: it cannot run, or a scorer cannot.
         """
+        recipe = self._job.recipe
+        output = recipe.nodes.get(recipe.output)
+        if isinstance(output, (Verifier, Trainer)):
+            does = "scores answers and gives none" if isinstance(output, Verifier) else "trains a model and gives no answer"
+            raise EvaluationError(
+                f"{recipe.name}: output '{recipe.output}' ({output.kind}) {does}",
+                hint="name a node that generates as the output; `counterpoint score RECIPE --data FILE` scores a file",
+            )
         prompt = next(iter(self._job.prompts.values()))
         for recipe in (self._job.recipe, *(scorer.recipe for scorer in self._job.scorers.values())):
             self._engine.plan(recipe, prompt).check()

@@ -70,6 +70,7 @@ def evaluate(
     *,
     engine: Engine | None = None,
     task: str | None = None,
+    skip: int = 0,
     limit: int | None = None,
     out: str | Path | None = None,
     name: str = "",
@@ -87,7 +88,8 @@ def evaluate(
         data: a file, a :class:`Dataset`, or examples as mappings.
         engine: an engine to use and keep; by default one of its own.
         task: the task type; by default the one whose columns fit.
-        limit: only the first so many examples.
+        skip: leave out the first so many examples: those that something was trained on.
+        limit: only the first so many examples, of those that are not skipped.
         out: a folder to keep answers in as they come; what it holds already is not answered again.
         name: what the recipe is called in reports; by default its own name.
         progress: hears how far it is.
@@ -101,7 +103,7 @@ def evaluate(
     """
     chosen = EvaluationOptions(**options)
     with using(engine) as used:
-        dataset = load_dataset(data, registry=used.registry, task=task).first(limit)
+        dataset = load_dataset(data, registry=used.registry, task=task).after(skip).first(limit)
         job = make_job(used, recipe, dataset, chosen, name)
         result = run_job(used, job, chosen, out, progress, cancelled)
     refuse_unmet_budget([result])
@@ -267,7 +269,8 @@ def score_again(
     for record in folder.records():
         records.setdefault(record.id, []).append(record)
     with using(engine) as used:
-        dataset = load_dataset(data, registry=used.registry, task=task or there.task).first(there.data.examples)
+        dataset = load_dataset(data, registry=used.registry, task=task or there.task)
+        dataset = dataset.after(there.data.skipped).first(there.data.examples)
         if dataset.sha256 != there.data.sha256:
             raise EvaluationError(
                 f"{dataset.name}: is not the data set that {folder.path} holds answers to ('{there.data.name}')",

@@ -83,7 +83,7 @@ def configuration_of(job: Job) -> Configuration:
         name=job.label,
         recipe=recipe,
         task=data.task.name,
-        data=DataDescription(name=data.name, sha256=data.sha256, examples=len(data.examples)),
+        data=DataDescription(name=data.name, sha256=data.sha256, examples=len(data.examples), skipped=data.skipped),
         template=job.words.template or "",
         prefix=job.words.prefix or "",
         stop=job.words.stop or (),

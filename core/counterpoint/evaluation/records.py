@@ -16,7 +16,15 @@ from types import TracebackType
 from typing import Any
 
 import filelock
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from counterpoint.errors import EvaluationError
 from counterpoint.store.files import write_json
@@ -84,6 +92,13 @@ class DataDescription(_Data):
     name: str
     sha256: str = Field(description="Of the examples as read.")
     examples: int
+    skipped: int = Field(default=0, description="How many examples before these were left out.")
+
+    @model_serializer(mode="wrap")
+    def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what most evaluations do not do: their fingerprints stay what they were before it could be said."""
+        data: dict[str, Any] = serialize(self)
+        return {name: value for name, value in data.items() if name != "skipped" or value}
 
 
 _FREE = frozenset({"in_flight", "started", "versions", "name"})

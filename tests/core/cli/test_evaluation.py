@@ -76,6 +76,15 @@ def test_a_place_of_its_own_is_found_again(invoke: Invoke, small: Path, data: Pa
     assert "-timed" in invoke("eval", small, "--data", data, "--in-flight", 1).err.splitlines()[0]
 
 
+def test_the_first_examples_may_be_left_out(invoke: Invoke, small: Path, large: Path, data: Path) -> None:
+    done = invoke("eval", small, "--data", data, "--skip", 2, "--limit", 2)
+    assert "2 examples, 2 answers" in done.out
+    again = invoke("compare", small, large, "--data", data, "--skip", 2, "--limit", 2)
+    assert again.status == 0
+    assert "small: 0 of 2 examples" not in again.err, "they are found again"
+    assert "5 are skipped" in invoke("eval", small, "--data", data, "--skip", 5).err
+
+
 def test_several_samples(invoke: Invoke, small: Path, data: Path) -> None:
     done = invoke("eval", small, "--data", data, "--samples", 4, "--temperature", 1.0)
     assert "5 examples, 20 answers" in done.out

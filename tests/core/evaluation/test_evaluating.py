@@ -385,6 +385,24 @@ def test_answers_are_scored_against_their_own_data(engine: Engine, recipe: Any, 
     assert score_again(tmp_path / "e", questions, engine=engine, scorers=["vowels"]).complete, "the first three of them"
 
 
+def test_the_first_examples_may_be_left_out(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
+    whole = evaluate(recipe, questions, engine=engine, scorers=["vowels"])
+    rest = evaluate(recipe, questions, engine=engine, scorers=[], out=tmp_path / "e", skip=9, limit=2)
+    assert [record.id for record in rest.records] == ["9", "10"]
+    assert [record.text for record in rest.records] == [record.text for record in whole.records[9:11]]
+    data = rest.configuration.data
+    assert (data.skipped, data.examples) == (9, 2)
+    assert load_evaluation(tmp_path / "e", registry=engine.registry).configuration.data == data
+    again = score_again(tmp_path / "e", questions, engine=engine, scorers=["vowels"])
+    assert [record.scores["vowels"] for record in again.records] == [record.scores["vowels"] for record in whole.records[9:11]]
+    with pytest.raises(EvaluationError, match="differs in data"):
+        evaluate(recipe, questions, engine=engine, scorers=["vowels"], out=tmp_path / "e", skip=8, limit=2)
+    with pytest.raises(EvaluationError, match="has 12 examples, and 12 are skipped"):
+        evaluate(recipe, questions, engine=engine, skip=12)
+    with pytest.raises(EvaluationError, match="-1 examples cannot be skipped"):
+        evaluate(recipe, questions, engine=engine, skip=-1)
+
+
 def test_stop_strings_are_part_of_what_is_evaluated(engine: Engine, recipe: Any, questions: Any, tmp_path: Path) -> None:
     from counterpoint.tasks import Words
 
@@ -407,3 +425,10 @@ def test_a_frame(engine: Engine, recipe: Any, questions: Any) -> None:
             result.to_frame()
     else:
         assert list(result.to_frame()["id"]) == ["0", "1"]
+
+
+def test_a_recipe_that_gives_no_answers_is_refused_early(engine: Engine, questions: Any) -> None:
+    scoring = {"nodes": {"v": {"kind": "numeric_match"}}, "output": "v"}
+    with pytest.raises(EvaluationError, match="'v' \\(numeric_match\\) scores answers and gives none") as refused:
+        evaluate(scoring, questions, engine=engine)
+    assert "counterpoint score" in refused.value.hint

@@ -79,6 +79,14 @@ def test_what_may_differ_between_two_starts(tmp_path: Path) -> None:
     assert other.fingerprint == configuration().fingerprint
 
 
+def test_evaluations_that_skip_nothing_are_found_again() -> None:
+    plain = configuration()
+    assert "skipped" not in plain.model_dump_json(), "their fingerprint is that from before anything could be skipped"
+    skipping = configuration(data=plain.data.model_copy(update={"skipped": 3}))
+    assert skipping.fingerprint != plain.fingerprint
+    assert Configuration.model_validate_json(skipping.model_dump_json()) == skipping
+
+
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "letters.txt").write_text("dear")
     with pytest.raises(EvaluationError, match=r"no evaluation \(letters\.txt\)"):
