@@ -155,6 +155,10 @@ class Component:
         self._held.append(token_id)
         return row
 
+    def parts(self, length: int, token_id: int) -> dict[str, float]:
+        """What the model's own parts say of a token (:meth:`Session.parts`); nothing where vocabularies differ."""
+        return self.session.parts(length, token_id) if self._plain else {}
+
     def rollback(self, length: int) -> None:
         """Drops tokens of the composition beyond ``length``."""
         if self._plain:
@@ -238,6 +242,10 @@ class ComposedSession(Session):
         self.response = list(leader.prefix_ids)
         """Response tokens so far."""
         self._known = KnownRows()
+        self._of_parts: tuple[Sequence[Tensor], int] = (
+            (),
+            0,
+        )  # the parts' rows of the latest pass, and the length of the first
         self._run = run
         self._combine = combine
 
@@ -264,8 +272,10 @@ class ComposedSession(Session):
         row = self._known.at(self.length)
         if row is None:
             rows = await self._together([part.logits() for part in self.components])
-            row = self.combine([found[None] for found in rows], self.length)[0]
+            found = [one[None] for one in rows]
+            row = self.combine(found, self.length)[0]
             self._known.put(row[None], self.length)
+            self._of_parts = found, self.length
         return row
 
     async def extend(self, ids: Sequence[int], rows: Rows = "last") -> Tensor:
@@ -277,7 +287,18 @@ class ComposedSession(Session):
         first = self.length - wanted + 1
         combined = self.combine(found, first)
         self._known.put(combined, first)
+        self._of_parts = found, first
         return combined
+
+    def parts(self, length: int, token_id: int) -> dict[str, float]:
+        rows, first = self._of_parts
+        found: dict[str, float] = {}
+        for part, own in zip(self.components, rows, strict=False):
+            if 0 <= length - first < len(own):
+                row = part.onto(own[length - first][None])[0]
+                found[part.session.path] = float(row[token_id] - row.logsumexp(-1))
+            found |= part.parts(length, token_id)
+        return found
 
     async def _together(self, calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """Calls of all components at once: they share passes with one another and with other rows."""

@@ -37,7 +37,7 @@ class Recipe(BaseModel):
     record: Record = Field(
         default="tokens",
         description="How much to record: `summary` leaves out single tokens' passes and log-probabilities, `tokens` "
-        "records them, `full` adds the most probable alternatives of every token.",
+        "records them, `full` adds the most probable alternatives of every token, and what each model of a composition thinks of it.",
     )
     prompt: Prompt | None = Field(default=None, description="A prompt to run when none is given.")
     tasks: dict[str, Words] = Field(

@@ -24,6 +24,8 @@ class _Token:
     decider: str
     logprob: float | None
     alternatives: tuple[tuple[int, float], ...]
+    parts: dict[str, float]
+    """Log-probabilities under the models that the decider is made of."""
 
 
 class Response:
@@ -32,6 +34,7 @@ class Response:
     def __init__(self, run: Run, session: Session, sampling: Sampling) -> None:
         self._run = run
         self._session = session
+        self._detailed = run.recipe.record == "full"
         self.tokenizer = session.tokenizer
         self._stop_ids = frozenset() if sampling.ignore_stop else session.stop_ids
         stops = () if sampling.ignore_stop else (*sampling.stop, *session.stop_strings)
@@ -76,7 +79,8 @@ class Response:
         assert self.finish_reason is None, "a finished response takes no more tokens"
         self.ids.append(token_id)
         self.history.append(token_id)
-        self._waiting.append(_Token(token_id, proposer, decider, logprob, tuple(alternatives)))
+        parts = self._session.parts(len(self.history) - 1, token_id) if self._detailed else {}
+        self._waiting.append(_Token(token_id, proposer, decider, logprob, tuple(alternatives), parts))
         if token_id in self._stop_ids:
             self.finish_reason = "stop"
         elif text := self._text.push(token_id):
@@ -128,6 +132,8 @@ class Response:
 
     def _emitted(self, text: str, tokens: list[_Token]) -> Emitted:
         values = [round(token.logprob, 5) for token in tokens if token.logprob is not None]
+        logprobs = {tokens[0].decider: tuple(values)} if tokens and len(values) == len(tokens) else {}
+        shared = set.intersection(*(set(token.parts) for token in tokens)) if tokens else set()
         alternatives = [
             tuple(Alternative(id=i, text=self.tokenizer.token(i), logprob=round(value, 5)) for i, value in token.alternatives)
             for token in tokens
@@ -138,6 +144,6 @@ class Response:
             ids=tuple(token.id for token in tokens),
             proposer=tokens[0].proposer if tokens else "",
             decider=tokens[0].decider if tokens else "",
-            logprobs={tokens[0].decider: tuple(values)} if tokens and len(values) == len(tokens) else {},
+            logprobs={**logprobs, **{path: tuple(round(token.parts[path], 5) for token in tokens) for path in sorted(shared)}},
             alternatives=tuple(alternatives),
         )

@@ -86,6 +86,11 @@ class Session(ABC):
         """
         raise Unsupported(f"{self.path}: gives no hidden states", hint="use a huggingface model here")
 
+    def parts(self, length: int, token_id: int) -> dict[str, float]:
+        """Log-probabilities (natural log) of a token after ``length`` response tokens under the models that this session is made
+        of, by path, as far as their rows of the latest pass are at hand. A model with weights has no parts."""
+        return {}
+
     @abstractmethod
     def rollback(self, length: int) -> None:
         """Drops response tokens beyond ``length`` (absolute; a length already reached changes nothing).
@@ -104,7 +109,8 @@ class Session(ABC):
 
 
 class KnownRows:
-    """The rows of a session's latest pass, by the length at which each is the next token's distribution."""
+    """The rows of a session's latest pass, by the length at which each is the next token's distribution. For a composition also
+    those of its parts, which are looked up and never changed."""
 
     def __init__(self) -> None:
         self._rows: Tensor | None = None

@@ -20,6 +20,8 @@ END = 4
 class Listener:
     """Stands for a run: keeps what is emitted."""
 
+    recipe = SimpleNamespace(record="tokens")
+
     def __init__(self) -> None:
         self.events: list[Emitted] = []
 
