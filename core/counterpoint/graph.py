@@ -58,6 +58,12 @@ class Graph:
         below = [edge.target for edge in self.edges if edge.owner == path]
         return list(dict.fromkeys(leaf for target in below for leaf in self.leaves(target)))
 
+    def fields_read(self, path: str) -> set[str]:
+        """Fields of the prompt that verifiers at or below a node read."""
+        node = self.nodes[path]
+        found = set(node.requires) if isinstance(node, Verifier) else set()
+        return found.union(*(self.fields_read(edge.target) for edge in self.edges if edge.owner == path))
+
     def wrap(self, path: str, role: type[Node]) -> str | None:
         """Makes the node at ``path`` play ``role`` by wrapping it, if it is a language model and a plugin can."""
         adapter = self.registry.adapter(role)

@@ -195,6 +195,11 @@ class Run(ModelCall):
         assert isinstance(node, Generator)
         return merge_sampling(under or self.sampling, node.sampling, path)
 
+    def fields_read(self, reference: str | Node) -> dict[str, JsonValue]:
+        """Those fields of the prompt that verifiers at or below a reference read: what they choose depends on them."""
+        names = self._state.graph.fields_read(self.path_of(reference))
+        return {name: value for name, value in self._fields.items() if name in names}
+
     async def verify(
         self,
         verifier: str | Verifier,

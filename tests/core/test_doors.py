@@ -79,10 +79,17 @@ def test_plugins_use_no_other_door() -> None:
 
     authors = {
         "counterpoint.plugin",
+        "counterpoint.answers",
+        "counterpoint.asking",
         "counterpoint.tensors",
         "counterpoint.composition",
+        "counterpoint.keeping",
         "counterpoint.sandbox",
+        "counterpoint.imperfect",
+        "counterpoint.verification",
         "counterpoint.training",
+        "counterpoint.training.learner",
+        "counterpoint.training.loop",
     }
     applications = {"counterpoint", "counterpoint.cli.backend"}  # the harness's model runs recipes, as an application does
     for path in Path(counterpoint_plugins.__path__[0]).rglob("*.py"):
@@ -91,6 +98,9 @@ def test_plugins_use_no_other_door() -> None:
         assert {name for name in used if not name.startswith("counterpoint_plugins")} <= allowed, path
 
 
-@pytest.mark.parametrize("name", ["api", "engine", "errors", "testing", "tensors", "composition", "training", "trace"])
+@pytest.mark.parametrize(
+    "name",
+    ["answers", "api", "asking", "engine", "errors", "keeping", "testing", "tensors", "composition", "training", "trace"],
+)
 def test_public_modules_say_what_they_are_for(name: str) -> None:
     assert importlib.import_module(f"counterpoint.{name}").__doc__

@@ -476,3 +476,38 @@ def test_what_fails_fails_for_all_and_nothing_outlives_the_run(stage: Any, engin
     engine.run(once_recipe(0), "hello there")
     assert errors == ["it broke"] * 2
     assert ended == [True]
+
+
+def test_a_call_knows_where_it_stands(stage: Any, engine: Any) -> None:
+    seen: list[Any] = []
+
+    @stage.action
+    async def inner(node: Any, run: Any, prompt: Any) -> None:
+        seen.append((run.row, run.ordinal, run.lineage))
+
+    @stage.action
+    async def outer(node: Any, run: Any, prompt: Any) -> None:
+        seen.append((run.row, run.ordinal, run.lineage))
+        for child in (node.child, node.child, *node.children.values()):
+            await run.generate(child, prompt)
+
+    inside = {"kind": "script", "action": "inner"}
+    between = {"kind": "script", "action": "outer", "child": "i"}
+    nodes = {"i": inside, "b": between, "o": {**between, "children": {"a": "b"}}}
+    engine.run({"nodes": nodes, "output": "o"}, "hello", row=3)
+    assert seen == [(3, 3, ()), (3, 0, (0,)), (3, 1, (1,)), (3, 2, (2,)), (3, 0, (2, 0)), (3, 1, (2, 1))]
+
+
+def test_fields_that_verifiers_below_read(stage: Any, engine: Any) -> None:
+    seen: list[Any] = []
+
+    @stage.action
+    async def look(node: Any, run: Any, prompt: Any) -> None:
+        assert prompt.fields == {}
+        seen.extend(run.fields_read(child) for child in (node.child, node.verifier))
+
+    verifier = {"kind": "script_verifier", "action": "look"}
+    best = {"kind": "best_of_n", "generators": "m", "n": 1, "verifiers": "v", "select": "score"}
+    nodes = {"m": MODEL, "v": verifier, "b": best, "s": {"kind": "script", "action": "look", "child": "b", "verifier": "v"}}
+    engine.run({"nodes": nodes, "output": "s"}, {"text": "hello", "fields": {"answer": "42", "id": "7"}})
+    assert seen == [{"answer": "42"}, {"answer": "42"}]

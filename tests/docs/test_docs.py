@@ -195,7 +195,7 @@ def expected_rows(model: type[BaseModel]) -> dict[str, str]:
         elif isinstance(default, BaseModel):
             shown = "`{}`"
         elif isinstance(default, str):
-            shown = f"`{default}`" if default else '`""`'
+            shown = f"`{default}`" if default and default.isprintable() else f"`{json.dumps(default)}`"
         else:
             shown = f"`{json.dumps(default)}`"
         rows[key] = shown

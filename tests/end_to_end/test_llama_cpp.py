@@ -15,7 +15,7 @@ import pytest
 import counterpoint as cp
 from counterpoint.cli.backend import with_backend
 from counterpoint.errors import RecipeError
-from counterpoint.node import Trainer
+from counterpoint.node import Trainer, Verifier
 from counterpoint.registry import load_plugins
 from counterpoint.testing import assert_drafter_laws, assert_session_laws
 
@@ -48,6 +48,11 @@ def test_every_shipped_recipe_runs_by_changing_one_field(engine: cp.Engine) -> N
         if isinstance(recipe.nodes[recipe.output], Trainer):
             with pytest.raises(RecipeError, match="no torch module"):
                 engine.plan(recipe).check()
+            continue
+        if isinstance(recipe.nodes[recipe.output], Verifier):
+            answers = ["Paris, which lies on the Seine.", "Paris, on the Seine."]
+            scores = engine.verify(recipe, "The capital of France is", answers).result().scores
+            assert all(score > 0 for score in scores), name
             continue
         if name == "cross-model-control":  # its delta model is made by training, and stays with the backend that loads it
             assert recipe.nodes["delta"].kind == "huggingface"

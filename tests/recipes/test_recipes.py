@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 
 from counterpoint.graph import build_graph
-from counterpoint.node import LeafModel, Trainer
+from counterpoint.node import LeafModel, Trainer, Verifier
 from counterpoint.recipe import load_recipe, parse_recipe
 from counterpoint.registry import Registry, load_plugins
 
@@ -28,8 +28,8 @@ def test_it_builds(name: str, registry: Registry) -> None:
     recipe = load_recipe(name, registry=registry)
     assert recipe.name == name
     assert recipe.description
-    trains = isinstance(recipe.nodes[recipe.output], Trainer)
-    assert (recipe.prompt is None) == trains
+    answers = not isinstance(recipe.nodes[recipe.output], (Trainer, Verifier))
+    assert (recipe.prompt is not None) == answers
     graph = build_graph(recipe, registry)
     assert graph.output.partition(":")[0] == recipe.output
     assert graph.unused == ()
@@ -43,12 +43,15 @@ def test_it_survives_being_written(name: str, registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
-def test_it_opens_with_a_comment(name: str) -> None:
+def test_it_opens_with_a_comment(name: str, registry: Registry) -> None:
     lines = TEXTS[name].splitlines()
     comment = "\n".join(line for line in lines[: lines.index("")])
     assert all(line.startswith("#") for line in comment.splitlines())
     assert "Source" in comment
-    command = "train" if name.startswith("train-") else "run"
+    recipe = load_recipe(name, registry=registry)
+    output = recipe.nodes[recipe.output]
+    command = "train" if isinstance(output, Trainer) else "score" if isinstance(output, Verifier) else "run"
+    assert name.startswith("train-") == (command == "train")
     assert f"#   counterpoint {command} {name}" in comment
     assert "# Expect: " in comment
     assert max(map(len, lines)) <= 132
@@ -70,3 +73,4 @@ def test_all_of_them_are_here() -> None:
     assert {"contrastive", "proxy-tuning", "ensemble", "json", "python-names", "weak-to-strong", "speculative-across"} <= set(
         TEXTS
     )
+    assert {"superfilter", "agreement"} <= set(TEXTS)

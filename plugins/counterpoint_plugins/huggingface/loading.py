@@ -35,7 +35,7 @@ def inspect(node: HuggingFaceModel, resources: Resources) -> ModelFacts:
         if name.startswith("artifact:"):
             resources.store.path(name)  # raises where it is absent: nothing can fetch it
     identity = found.key if found is not None else node.source
-    key = "|".join([identity, node.dtype, node.device, str(node.quantization), node.adapter or ""])
+    key = "|".join([identity, node.dtype, node.device, str(node.quantization), _adapter_identity(node.adapter, resources)])
     if found is None or found.directory is None:
         size = resources.store.download_size(node.source)
         return ModelFacts(key, node.source, download_bytes=size or 0, device=device, dtype=node.dtype)
@@ -52,6 +52,20 @@ def inspect(node: HuggingFaceModel, resources: Resources) -> ModelFacts:
         device=device,
         dtype=str(_dtype(node, config)).removeprefix("torch."),
     )
+
+
+def _adapter_identity(adapter: str | None, resources: Resources) -> str:
+    """What tells adapters apart, one that was made anew under its old name too."""
+    if adapter is None:
+        return ""
+    if adapter.startswith("artifact:"):
+        found = resources.store.locate(adapter)
+        return adapter if found is None else found.key
+    weights = Path(adapter.removeprefix("path:")).expanduser() / "adapter_model.safetensors"
+    if not weights.is_file():
+        return adapter
+    status = weights.stat()
+    return f"{adapter}#stat:{status.st_size}-{status.st_mtime_ns}"
 
 
 def load(node: HuggingFaceModel, resources: Resources) -> HuggingFaceBackend:
