@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ class Learner:
             target_modules=node.lora_modules if isinstance(node.lora_modules, str) else list(node.lora_modules),
         )
         try:
-            with torch.random.fork_rng(devices=[]):
+            with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+                warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for something by its old name
                 torch.manual_seed(seed % 2**63)
                 self._peft = get_peft_model(module, config)
         except ValueError as error:
