@@ -124,7 +124,7 @@ DRAFT = torch.tensor([0.2, 1.0, -0.4, 0.6, 0.0])
 def test_rejection_loses_nothing(name: str, proposer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands at a position is distributed as the target's own draws there; as much is accepted as theory says."""
     monkeypatch.setattr(tensors, "exponentials", lambda keys, size, device: noise(tuple(keys), size).clone())
-    sampling, count = SETTINGS[name], 20_000
+    sampling, count = SETTINGS[name], 12_000
     seen = [[1, 4]] * (count + 1) if sampling.repetition_penalty != 1 else None
     p = probabilities(TARGET, sampling)
     q = probabilities(DRAFT, sampling)

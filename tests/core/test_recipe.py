@@ -301,7 +301,7 @@ def test_a_misspelt_field_is_located(blank: int, name: str, field: str) -> None:
         ("nodes:\n  m: {kind: fake}\n  s:\n    kind: sample\n    model:\n      kind: fake\n      sed: 3\noutput: s\n",
          7, "nodes.s.model.sed: no such field"),
         ("nodes:\n  s:\n    kind: speculative\n    target: {kind: fake}\noutput: s\n", 2, "nodes.s.draft: this field is required"),
-        ("nodes:\n  m:\n    seed: 3\noutput: m\n", 2, "nodes.m: a node is a mapping with a `kind`, one of: bits_per_byte, "),
+        ("nodes:\n  m:\n    seed: 3\noutput: m\n", 2, "nodes.m: a node is a mapping with a `kind`, one of: all_of, any_of, "),
         ("nodes:\n  m: fake\noutput: m\n", 2, "nodes.m: a node is a mapping with a `kind`"),
         ("nodes:\n  m: {kind: fake, prompt_format: chta}\noutput: m\n", 2, "neither chat, raw, roles nor Jinja text"),
         ("nodes:\n  m: {kind: fake, prompt_format: '{{ text'}\noutput: m\n", 2, "not valid Jinja"),
@@ -327,7 +327,7 @@ def test_every_problem_is_told_at_once() -> None:
 
 def test_an_unknown_kind_lists_the_valid_ones() -> None:
     error = refused({"nodes": {"m": {"kind": "sampel"}}, "output": "m"}, "unknown node kind 'sampel'", "did you mean 'sample'?")
-    assert "valid kinds: bits_per_byte, " in error.message
+    assert "valid kinds: all_of, any_of, " in error.message
     assert "prompt_lookup" in error.message
 
 
