@@ -76,9 +76,16 @@ class ChildStream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None
+        stopped: asyncio.CancelledError | None = None
         if not self._task.done():
             self._task.cancel()
-            await asyncio.wait([self._task])
+        while not self._task.done():
+            try:
+                await asyncio.wait([self._task])
+            except asyncio.CancelledError as also:  # no reason to leave the child behind, which is about to end
+                stopped = also
+        if stopped is not None:
+            raise stopped
 
     def __aiter__(self) -> ChildStream:
         return self

@@ -127,6 +127,12 @@ class DrawingCall(Place):
         """Tokens that the budgets in force still allow to be generated; infinite where none limits them."""
         return self._account.tokens_left
 
+    @property
+    def budget_spent(self) -> bool:
+        """Whether a budget in force, this call's or a caller's, has not allowed something; allowances given to calls below do not
+        count."""
+        return self._account.spent
+
     def admit(self, flops: float, seconds: float) -> None:
         """Raises BudgetSpent when a pass does not fit a budget in force."""
         self._account.admit(flops=flops, seconds=seconds)

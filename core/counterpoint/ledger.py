@@ -33,6 +33,8 @@ class BudgetMeter:
     flops: float = 0.0
     tokens: float = 0.0
     reserved_flops: float = 0.0
+    spent: bool = False
+    """Whether something did not fit any more."""
 
     @property
     def elapsed(self) -> float:
@@ -45,14 +47,15 @@ class BudgetMeter:
         Raises:
             BudgetSpent: it does not.
         """
-        spent_flops = self.flops + self.reserved_flops
-        if self.budget.flops is not None and spent_flops + flops > self.budget.flops:
-            raise BudgetSpent(self, "flops", self.budget.flops, spent_flops, flops)
-        elapsed = self.elapsed
-        if self.budget.seconds is not None and elapsed + seconds > self.budget.seconds:
-            raise BudgetSpent(self, "seconds", self.budget.seconds, elapsed, seconds)
-        if self.budget.tokens is not None and self.tokens + tokens > self.budget.tokens:
-            raise BudgetSpent(self, "tokens", self.budget.tokens, self.tokens, tokens)
+        asked: tuple[tuple[Unit, float | None, float, float], ...] = (
+            ("flops", self.budget.flops, self.flops + self.reserved_flops, flops),
+            ("seconds", self.budget.seconds, self.elapsed, seconds),
+            ("tokens", self.budget.tokens, self.tokens, tokens),
+        )
+        for unit, limit, so_far, needed in asked:
+            if limit is not None and so_far + needed > limit:
+                self.spent = True
+                raise BudgetSpent(self, unit, limit, so_far, needed)
 
 
 class Account:
@@ -82,6 +85,11 @@ class Account:
     def limited(self) -> bool:
         """Whether any budget is in force."""
         return bool(self._meters)
+
+    @property
+    def spent(self) -> bool:
+        """Whether any budget in force has not allowed something."""
+        return any(meter.spent for meter in self._meters)
 
     def set_here(self, spent: BudgetSpent) -> bool:
         """Whether it is the innermost budget that is spent."""

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from counterpoint.childstream import ChildStream
 from counterpoint.errors import ContextFull, RunError
 from counterpoint.events import BudgetSpent as BudgetSpentEvent
-from counterpoint.events import CandidateScored, Emitted, EventBase, Forward, NodeFinished, NodeStarted
+from counterpoint.events import Emitted, EventBase, Forward, NodeFinished, NodeStarted
 from counterpoint.inputs import merge_sampling
 from counterpoint.ledger import Account, BudgetMeter, BudgetSpent
 from counterpoint.modelcall import ModelCall, public
 from counterpoint.node import Generator, LanguageModel, Node, Score, Trainer, Verifier, roles_of
 from counterpoint.prompt import Completion, FinishReason, Prompt
 from counterpoint.runstate import RunState
+from counterpoint.scores import checked_scores, score_events
 from counterpoint.settings import Budget, Sampling
 
 if TYPE_CHECKING:
@@ -36,7 +38,11 @@ T = TypeVar("T")
 class Run(ModelCall):
     """One node's call within a run: where it stands (:class:`~counterpoint.place.Place`), what it draws
     (:class:`~counterpoint.drawingcall.DrawingCall`), its models (:class:`~counterpoint.modelcall.ModelCall`), and here its events
-    and its calls of other nodes."""
+    and its calls of other nodes.
+
+    Attributes:
+        candidates: of a verifier's call, the numbers in events of the completions it scores.
+    """
 
     def __init__(
         self,
@@ -54,7 +60,7 @@ class Run(ModelCall):
         self._parent = parent
         self._relay = relay
         self._children = 0
-        self._verifications = 0
+        self._verifications: Counter[int | None] = Counter()
         self._fields: Mapping[str, JsonValue] = parent._fields if parent else state.prompt.fields
         self._span = state.new_span()
         self._sessions: list[Session | DraftSession] = []
@@ -62,6 +68,7 @@ class Run(ModelCall):
         self._ids: list[int] = []
         self._responses: list[Response] = []
         self._adopted = ""
+        self.candidates: tuple[int, ...] = ()
 
     @classmethod
     def root(cls, state: RunState, budget: Budget | None) -> Run:
@@ -215,14 +222,17 @@ class Run(ModelCall):
             verifier: the field that refers to it.
             prompt: what they answer.
             completions: what is scored.
-            candidates: their numbers in events; by default 0, 1, ….
+            candidates: their numbers, in events and for what the verifier draws; by default 0, 1, ….
             fields: instead of the run's, for a caller that brings prompts of its own (a trainer).
         """
         path, node = self._state.graph.target(verifier, Verifier)
         assert isinstance(node, Verifier)
-        self._verifications += 1
-        # numbered apart from generators, so that what these draw does not depend on what was verified before
-        run = self._child(path, None, None, None, index=-self._verifications)
+        # Numbered apart from generators, so that what these draw does not depend on what was verified before; and each candidate's
+        # apart from the others', so that what a verifier draws does not depend on which of them ended first.
+        first = candidates[0] if candidates else None
+        self._verifications[first] += 1
+        turn = -self._verifications[first]
+        run = self._child(path, None, None, None, index=(turn,) if first is None else (turn, first))
         if fields is not None:
             run._fields = fields
         return await run.judge(node, prompt, completions, candidates)
@@ -233,15 +243,12 @@ class Run(ModelCall):
         """Scores completions by the verifier of this span, and records every score (the engine's part)."""
         fields = {name: value for name, value in self._fields.items() if name in node.requires}
         seen = prompt.model_copy(update={"fields": fields})
+        self.candidates = tuple(candidates or range(len(completions)))
         self.emit(NodeStarted(kind=node.kind, role="Verifier"))
         reason = "failed"
         try:
-            scores = [_score(given) for given in await node.verify(seen, completions, self)]
-            if len(scores) != len(completions):
-                raise RunError(
-                    f"{self.path}: scored {len(scores)} completions of {len(completions)}",
-                    hint=f"this is a bug of the plugin that brings '{node.kind}'",
-                )
+            scores = checked_scores(await node.verify(seen, completions, self), len(completions), self.path, node.kind)
+            told = score_events(scores, self.candidates, self.path, node.kind)
             reason = ""
         except BudgetSpent:
             reason = "budget"
@@ -252,12 +259,8 @@ class Run(ModelCall):
         finally:
             self._close()
             if not reason:
-                for index, score in zip(candidates or range(len(scores)), scores, strict=True):
-                    self.emit(
-                        CandidateScored(
-                            candidate=index, verifier=self.path, score=float(score), detail=score.detail, data=score.data
-                        )
-                    )
+                for event in told:
+                    self.emit(event)
             self._finished(reason)
         return scores
 
@@ -316,15 +319,15 @@ class Run(ModelCall):
         budget: Budget | BudgetMeter | None,
         sampling: Sampling | None,
         relay: Run | None,
-        index: int | None = None,
+        index: tuple[int, ...] | None = None,
     ) -> Run:
         if index is None:
-            index = self._children
+            index = (self._children,)
             self._children += 1
         return Run(
             self._state,
             path,
-            indices=(*self._indices, index),
+            indices=(*self._indices, *index),
             parent=self,
             sampling=sampling or self.sampling,
             account=self._account.within(budget),
@@ -395,7 +398,3 @@ class Run(ModelCall):
 
     def _finished(self, reason: str) -> None:
         self.emit(NodeFinished(finish_reason=reason, tokens=len(self._ids), generated=self._generated))
-
-
-def _score(given: float) -> Score:
-    return given if isinstance(given, Score) else Score(given)

@@ -120,25 +120,27 @@ class Cascade(Accepting):
 
     async def generate(self, prompt: Prompt, run: Run) -> Completion:
         rejected: list[_Stage] = []
+        cut = False  # whether the share of a stage was spent, so that what follows hangs on a budget too
         last = len(self.stages) - 1
         try:
             for number in range(last):
                 stage = await self._try(number, prompt, run)
                 if stage is None:
                     continue
-                if stage.unjudged or stage.completion.finish_reason == "budget":
+                cut = cut or stage.completion.finish_reason == "budget"
+                if stage.unjudged or (stage.completion.finish_reason == "budget" and run.budget_spent):
                     return self._end(run, [*rejected, stage])
                 reference = self.verifier(number)
                 threshold = self.threshold(number, None if reference is None else run.node_of(reference, Verifier))
                 if threshold is not None and stage.score >= threshold:
                     run.emit(CandidateSelected(candidate=number, reason=f"accepted at stage {number + 1} of {last + 1}"))
-                    return run.adopt(stage.completion, run.path_of(self.stages[number]))
+                    return _told(run.adopt(stage.completion, run.path_of(self.stages[number])), cut)
                 rejected.append(stage)
             if run.allowance(1.0) is None:  # nothing can cut it short, so that it may be shown while it is written
                 made = await run.generate(self.stages[last], prompt, relay=True)
                 run.emit(CandidateFinished(candidate=last, completion=made))
                 run.emit(CandidateSelected(candidate=last, reason=f"stage {last + 1} of {last + 1}"))
-                return run.completion(made.finish_reason).model_copy(update={"tokenizer": made.tokenizer})
+                return _told(run.completion(made.finish_reason).model_copy(update={"tokenizer": made.tokenizer}), cut)
             made = await run.generate(self.stages[last], prompt, keep_partial=True)
             run.emit(CandidateFinished(candidate=last, completion=made))
             if made.finish_reason == "budget":
@@ -148,7 +150,7 @@ class Cascade(Accepting):
                 self._end(run, rejected)
             raise
         run.emit(CandidateSelected(candidate=last, reason=f"stage {last + 1} of {last + 1}"))
-        return run.adopt(made, run.path_of(self.stages[last]))
+        return _told(run.adopt(made, run.path_of(self.stages[last])), cut)
 
     async def _try(self, number: int, prompt: Prompt, run: Run) -> _Stage | None:
         """A stage's answer with its score; None where the stage fails, and the next one has to do."""
@@ -169,9 +171,12 @@ class Cascade(Accepting):
         if not stage.whole:
             return stage
         if reference is None:
+            detail = "confidence"
             if tokens and len(logprobs) == tokens:
                 stage.score = math.exp(math.fsum(logprobs) / tokens)
-            run.emit(CandidateScored(candidate=number, verifier=run.path, score=stage.score, detail="confidence"))
+            else:
+                detail = "no confidence: the tokens come without probabilities"
+            run.emit(CandidateScored(candidate=number, verifier=run.path, score=stage.score, detail=detail))
             return stage
         try:
             (score,) = await run.verify(reference, prompt, [stage.completion], candidates=[number])
@@ -193,7 +198,12 @@ class Cascade(Accepting):
         run.emit(
             CandidateSelected(candidate=best.number, reason="best so far: none was accepted, and no further stage answers")
         )
-        return run.adopt(best.completion, run.path_of(self.stages[best.number])).model_copy(update={"finish_reason": "budget"})
+        return _told(run.adopt(best.completion, run.path_of(self.stages[best.number])), True)
+
+
+def _told(answer: Completion, cut: bool) -> Completion:
+    """An answer that says so where a budget has cut something short."""
+    return answer.model_copy(update={"finish_reason": "budget"}) if cut else answer
 
 
 @hookimpl

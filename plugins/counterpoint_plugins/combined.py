@@ -76,7 +76,9 @@ class _Decided(_Combined):
             asked = [number for number in range(len(completions)) if number not in decided]
             if not asked:
                 break
-            scores = await run.verify(self.verifiers[index], prompt, [completions[number] for number in asked])
+            numbers = [run.candidates[number] for number in asked]
+            some = [completions[number] for number in asked]
+            scores = await run.verify(self.verifiers[index], prompt, some, candidates=numbers)
             for number, score in zip(asked, scores, strict=True):
                 said[number].append(_told(self.named(index), score))
                 if math.isnan(score):
@@ -142,7 +144,9 @@ class WeightedSum(_Combined):
         if not completions:
             return []
         weights = self.weights or (1.0,) * len(self.verifiers)
-        columns = await run.gather(*(run.verify(part, prompt, completions) for part in self.verifiers))
+        columns = await run.gather(
+            *(run.verify(part, prompt, completions, candidates=run.candidates) for part in self.verifiers)
+        )
         scaled = [_SCALES[self.normalize](column) for column in columns]
         return [
             Score(

@@ -92,6 +92,11 @@ def _read(path: Path, prompt: str, answers: str, stamp: tuple[int, int]) -> Reco
                 f"{place}: column '{answers}' is neither a text nor a list of texts but {given!r}",
                 hint="give a prompt at least one answer, or remove the line",
             )
+        if any("\ud800" <= char <= "\udfff" for text in (asked, *texts) for char in text):
+            raise EvaluationError(
+                f"{place}: its text holds half of a surrogate pair, which is no character",
+                hint="remove the line, or write it anew from its source",
+            )
         if found.setdefault(asked, texts) != texts:
             raise EvaluationError(
                 f"{place}: answers the prompt of {where[asked]} differently",

@@ -388,3 +388,20 @@ def test_an_allowance_is_of_what_is_left(stage: Any, engine: Engine) -> None:
     assert found == [None] * 3
     engine.run(with_script("ask"), "hello", budget=Budget(tokens=9))
     assert [meter.budget.tokens for meter in found[3:]] == [9, 2, 0]
+
+
+def test_whether_a_budget_is_spent_is_told_of_those_in_force_here(stage: Any, engine: Engine) -> None:
+    told: list[bool] = []
+
+    @stage.action
+    async def outer(node: Any, run: Any, prompt: Any) -> None:
+        told.append(run.budget_spent)
+        await run.generate(node.child, prompt, budget=Budget(tokens=2))
+        told.append(run.budget_spent)
+        await run.generate(node.child, prompt, keep_partial=True)
+        told.append(run.budget_spent)
+
+    script = {"kind": "script", "action": "outer", "child": "m"}
+    given = {"nodes": {"m": {"kind": "fake", "end_bias": -99}, "s": script}, "output": "s", "sampling": {"max_tokens": 20}}
+    engine.run(given, "hello", budget=Budget(tokens=9))
+    assert told == [False, False, True]

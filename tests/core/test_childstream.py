@@ -287,3 +287,28 @@ def test_each_stream_draws_for_itself(engine: Engine, stage: Any) -> None:
     again = engine.run(recipe("outer"), "hello", seed=4)
     assert started.text == again.text
     assert [event.span for event in started.trace if isinstance(event, NodeStarted)] == [1, 2, 3]
+
+
+def test_a_run_that_is_cancelled_while_a_child_is_being_left_still_sees_it_end(engine: Engine, stage: Any) -> None:
+    @stage.action
+    async def tidy(node: Any, run: Any, prompt: Any) -> Any:
+        run.emit(Emitted(text="a"))
+        try:
+            await asyncio.sleep(60)
+        finally:
+            run.emit(Note(name="leaving"))
+            await asyncio.sleep(0.05)  # of a strategy, what it does when it is ended: its own children end, say
+
+    @stage.action
+    async def leaves(node: Any, run: Any, prompt: Any) -> Any:
+        async with run.stream(node.child, prompt) as stream:
+            await anext(stream)
+
+    stream = engine.stream(recipe("leaves", {"t": {"kind": "script", "action": "tidy"}}, child="t"), "hello")
+    for event in stream:
+        if isinstance(event, Note):
+            stream.cancel()
+    result = stream.wait()
+    assert result.finish_reason == "cancelled"
+    started = {event.span for event in result.trace if isinstance(event, NodeStarted)}
+    assert {event.span for event in result.trace if isinstance(event, NodeFinished)} == started == {1, 2}

@@ -11,6 +11,7 @@ import torch
 
 from counterpoint import Completion, CounterpointError, Engine, ModelError, RunError, Sampling
 from counterpoint.events import Emitted, Failed, NodeFinished, NodeStarted, Note, RunFinished
+from counterpoint.node import Score
 
 MODEL = {"kind": "fake", "end_bias": -99, "prompt_format": "raw"}
 SAMPLING = {"temperature": 1.0, "max_tokens": 12}
@@ -225,6 +226,48 @@ def test_a_verifier_that_returns_another_number_of_scores(engine: Engine, stage:
 
     message = f"s.verifier: scored {len(scores)} completions of 2"
     fails(engine, judged("wrong"), RunError, message, "bug of the plugin", PROMPT)
+
+
+@pytest.mark.usefixtures("judges")
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (None, "returned None instead of a number for each completion"),
+        ([1.0, "good"], "returned [1.0, 'good'] instead of a number"),
+        ([1.0, 10**400], "instead of a number"),
+        ([1.0, Score(1.0, detail=3)], "the detail of a score cannot be recorded"),  # type: ignore[arg-type]
+        ([1.0, Score(1.0, data={"a": object()})], "the data of a score cannot be recorded"),
+    ],
+)
+def test_a_verifier_that_returns_no_scores(engine: Engine, stage: Any, scores: Any, message: str) -> None:
+    @stage.action
+    async def wrong(node: Any, run: Any, prompt: Any, completions: Any) -> Any:
+        return scores
+
+    result = fails(engine, judged("wrong"), RunError, message, "bug of the plugin", PROMPT)
+    started = {event.span for event in result.trace if isinstance(event, NodeStarted)}
+    assert {event.span for event in result.trace if isinstance(event, NodeFinished)} == started
+
+
+def test_what_a_verifier_draws_depends_on_the_candidate_and_not_on_which_one_came_first(engine: Engine, stage: Any) -> None:
+    drawn: dict[int, list[int]] = {}
+
+    @stage.action
+    async def draws(node: Any, run: Any, prompt: Any, completions: Any) -> list[float]:
+        drawn.setdefault(run.candidates[0], []).append(run.keys(0, 1, "sample")[0])
+        return [0.0 for _ in completions]
+
+    @stage.action
+    async def parent(node: Any, run: Any, prompt: Any) -> None:
+        one = Completion(text="one", finish_reason="stop")
+        for number in range(3) if node.value else (2, 0, 1):
+            await run.verify(node.verifier, prompt, [one], candidates=[number])
+        await run.verify(node.verifier, prompt, [one], candidates=[0])
+
+    for value in (0, 1):
+        engine.run(recipe("parent", verifier={"kind": "script_verifier", "action": "draws"}, value=value), PROMPT)
+    assert all(keys[: len(keys) // 2] == keys[len(keys) // 2 :] for keys in drawn.values())
+    assert len({key for keys in drawn.values() for key in keys}) == 4, "asked again, it draws anew"
 
 
 @pytest.mark.usefixtures("judges")

@@ -205,3 +205,25 @@ def test_an_answer_that_the_budget_left_unjudged_stands(stage: Any, engine: Any)
     stage.actions["judge"] = costly
     result = engine.run(cascade(), ASKED, budget=Budget(tokens=1000))
     assert (result.text, result.finish_reason) == ("two", "budget")
+
+
+def test_a_stage_whose_share_is_spent_leaves_the_rest_to_the_next(stage: Any, engine: Any) -> None:
+    judging(stage, lambda text: 1.0)
+    endless = MODEL | {"end_bias": -99}
+    first = {"kind": "best_of_n", "generators": "m", "n": 4, "select": "vote", "shares": [0.5]}
+    recipe = cascade(2, stages=["first", "b"])
+    recipe["nodes"] |= {"m": endless, "first": first, "b": endless | {"seed": 3}}
+    recipe["sampling"] = {"temperature": 1.0, "max_tokens": 40}
+    result = engine.run(recipe, ASKED, budget=Budget(tokens=200))
+    assert len(result.completion.ids) == 40
+    assert [event.candidate for event in events(result, CandidateSelected) if event.span == 1] == [1]
+    assert result.finish_reason == "budget", "with another budget the first stage might have answered"
+
+
+def test_answers_without_probabilities_have_no_confidence_and_say_so(stage: Any, engine: Any) -> None:
+    saying(stage, "one", "two")
+    recipe = cascade(2, stages=[{"kind": "best_of_n", "generators": "a", "n": 1}, "b"], verifiers=[], thresholds=0.0)
+    result = engine.run(recipe, ASKED)
+    assert result.text == "two"
+    (scored,) = events(result, CandidateScored)
+    assert scored.detail == "no confidence: the tokens come without probabilities"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from counterpoint.plugin import Completion, CounterpointError, Prompt, RecipeError, Run, Score
+from counterpoint.plugin import CandidateScored, Completion, CounterpointError, Prompt, RecipeError, Run, Score
 from counterpoint.testing import assert_verifier_laws
 from counterpoint_plugins.combined import AllOf, AnyOf, WeightedSum, ranks, weighted, zscores
 
@@ -92,6 +92,24 @@ def test_what_is_decided_is_not_asked_about_any_more(parts: Parts, engine: Any) 
     nodes, asked = parts(cheap=first, dear={"b": 1.0, "c": 1.0}, last={})
     assert verify(engine, nodes, {"kind": "any_of"}, *first) == [1, 1, 1, 1]
     assert asked == [("cheap", ["a", "b", "c", "d"]), ("dear", ["b", "c"])], "the last one is not asked at all"
+
+
+@pytest.mark.parametrize("kind", ["all_of", "any_of", "weighted_sum"])
+def test_scores_of_parts_go_by_the_numbers_of_the_candidates(kind: str, parts: Parts, engine: Any, stage: Any) -> None:
+    decided = {"all_of": 1.0, "any_of": 0.0, "weighted_sum": 0.5}[kind]
+    nodes, _ = parts(a={"x": 1 - decided, "y": decided, "z": decided}, b={"x": 0.2, "y": 0.3, "z": 0.4})
+
+    async def outer(node: Any, run: Run, prompt: Prompt) -> None:
+        made = [Completion(text=text, finish_reason="stop") for text in "xyz"]
+        await run.verify(node.verifier, prompt, made, candidates=[4, 6, 9])
+
+    stage.actions["outer"] = outer
+    script = {"kind": "script", "action": "outer", "verifier": {"kind": kind, "verifiers": list(nodes)}}
+    result = engine.run({"nodes": {**nodes, "s": script}, "output": "s"}, PROMPT)
+    told = [(event.verifier, event.candidate) for event in result.trace if isinstance(event, CandidateScored)]
+    second = [4, 6, 9] if kind == "weighted_sum" else [6, 9]
+    assert [number for verifier, number in told if verifier == "a"] == [4, 6, 9]
+    assert [number for verifier, number in told if verifier == "b"] == second
 
 
 def test_thresholds(parts: Parts, engine: Any) -> None:

@@ -158,6 +158,9 @@ def test_hostile_json(scores: Scores) -> None:
     assert found[1].detail == "nested too deeply to be checked"
     assert found[2] == 0
     assert found[3] == 1
+    found = scores({"json_schema": {"multipleOf": 0.1}}, "1e999", "1" * 400, "0.5", "0.55")
+    assert list(found) == [0, 0, 1, 0]
+    assert found[0].detail == found[1].detail == "has a number that is too large to be checked"
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,7 @@ def test_a_prompt_that_is_not_there(engine: Engine, lines: Lines) -> None:
         ([{"prompt": " ", "answers": "x"}], "line 1: column 'prompt' is no text"),
         ([{"prompt": "x", "answers": []}], "line 1: column 'answers' is neither a text nor a list of texts"),
         ([{"prompt": "x", "answers": ["y", None]}], "line 1: column 'answers' is neither a text nor a list of texts"),
+        ([{"prompt": "x", "answers": "\ud800"}], "line 1: its text holds half of a surrogate pair"),
         ([HELLO, FUGUE, {**HELLO, "answers": "Hi."}], "line 3: answers the prompt of .*line 1 differently"),
     ],
 )

@@ -164,3 +164,25 @@ def test_plan_refuses_where_nothing_is_isolated(stage: Any, engine: Any, monkeyp
 def test_the_laws_hold(stage: Any) -> None:
     writer(stage)
     assert_verifier_laws(recipe(tests=2), [RIGHT, WRONG, "", RIGHT], prompt=PROMPT, plugins=[stage.plugin])
+
+
+@isolated
+def test_a_run_that_brings_several_tasks_has_tests_for_each(stage: Any, engine: Any) -> None:
+    """A trainer verifies answers to all its problems in one run."""
+
+    async def write(node: Any, run: Run, prompt: Prompt) -> None:
+        name = "half" if "`half`" in (prompt.text or "") else "double"
+        run.emit(Emitted(text=f"assert {name}(4) == {2 if name == 'half' else 8}"))
+
+    async def outer(node: Any, run: Run, prompt: Prompt) -> None:
+        for name, body in (("double", "2 * x"), ("half", "x // 2")):
+            program = Completion(text=f"def {name}(x):\n    return {body}\n", finish_reason="stop")
+            fields = {"prompt": f"def {name}(x):\n", "entry_point": name}
+            scores.extend(await run.verify(node.verifier, prompt, [program], fields=fields))
+
+    scores: list[float] = []
+    stage.actions |= {"write": write, "outer": outer}
+    script = {"kind": "script", "action": "outer", "verifier": "v"}
+    given = recipe()
+    engine.run({"nodes": {**given["nodes"], "s": script}, "output": "s"}, PROMPT)
+    assert scores == [1.0, 1.0]

@@ -9,8 +9,9 @@ import typer
 
 from counterpoint.cli import CANCELLED, OK, options
 from counterpoint.cli.backend import BackendKind
+from counterpoint.cli.calibrated import plain, present
 from counterpoint.cli.completion import complete_recipe
-from counterpoint.cli.console import Cli, cli_of, flops_text, say, table
+from counterpoint.cli.console import cli_of, say
 from counterpoint.cli.evaluating import Counting, Stop
 from counterpoint.cli.evaluation import (
     Data,
@@ -34,9 +35,7 @@ from counterpoint.cli.evaluation import (
 from counterpoint.cli.run import Offline, Settings
 
 if TYPE_CHECKING:
-    from counterpoint.evaluation.accepting import Goal, Thresholds, Trust
-    from counterpoint.evaluation.calibrating import Calibration
-    from counterpoint.evaluation.statistics import Estimate
+    from counterpoint.evaluation.accepting import Goal
 
 _STAKES = "of `best_of_n`: "
 _GOAL = "of `cascade`: "
@@ -110,6 +109,7 @@ def calibrate(
     Exit status: 0 done, 1 an error, 2 wrong usage, 130 cancelled.
     """
     from counterpoint.engine import Engine
+    from counterpoint.evaluation.accepting import Goal
     from counterpoint.evaluation.calibrating import Stakes, calibration_job
     from counterpoint.evaluation.calibrating import calibrate as calibrated
     from counterpoint.evaluation.comparing import folder_name
@@ -118,7 +118,10 @@ def calibrate(
     cli = cli_of(context)
     if write is not None and write.exists():
         raise typer.BadParameter(f"{write} is there already; name another file")
+    if write is not None and not write.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {write.parent} to write {write.name} into")
     goal = _goal(quality, cost)
+    stakes = Stakes(right=right, wrong=wrong, price=price)
     chosen: dict[str, Any] = {
         "scorers": [truth] if truth else None,
         "seed": seed,
@@ -131,10 +134,13 @@ def calibrate(
         dataset = load_dataset(
             given_data(data, source, references), registry=cli.registry, task=task, references=references or ()
         ).first(limit)
-        job, _, name = calibration_job(engine, loaded, dataset, node, None, None, dict(chosen))
+        job, strategy, name = calibration_job(engine, loaded, dataset, node, None, None, dict(chosen))
+        if strategy.in_stages and stakes != Stakes():
+            raise typer.BadParameter(f"--right, --wrong and --price are for samples, and '{name}' has stages")
+        if not strategy.in_stages and goal != Goal():
+            raise typer.BadParameter(f"--quality and --cost are for stages, and '{name}' has samples")
         folder = out or _home() / f"calibration-{folder_name(job)}"
         announce(cli, engine, loaded, folder, quiet)
-        stakes = Stakes(right=right, wrong=wrong, price=price)
         with Stop(cli) as stop, Counting(cli, loaded.name, quiet=quiet or json) as counting:
             found = calibrated(
                 loaded,
@@ -152,9 +158,9 @@ def calibrate(
         say(cli.err, "note", "what is complete is kept; the same command goes on")
         raise typer.Exit(CANCELLED)
     if json:
-        cli.json(_plain(found))
+        cli.json(plain(found))
     else:
-        _present(cli, found)
+        present(cli, found)
     if write is not None:
         text = found.calibrated(cli.registry).to_yaml()
         write.write_text(text, encoding="utf-8")
@@ -188,110 +194,3 @@ def _home() -> Path:
     from counterpoint import paths
 
     return paths.evaluations()
-
-
-def _plain(found: Calibration) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "recipe": found.recipe.name,
-        "node": found.node,
-        "data": found.data,
-        "truth": found.truth,
-        "examples": found.examples,
-        "candidates": found.candidates,
-        "settings": found.settings,
-    }
-    if (trust := found.trust) is not None:
-        data |= {
-            "completeness": trust.completeness.as_dict(),
-            "soundness": trust.soundness.as_dict(),
-            "right": trust.right.as_dict(),
-            "difficulty": list(trust.difficulty),
-            "ceiling": trust.ceiling,
-            "predicted": [vars(outcome) for outcome in trust.predicted],
-            "measured": list(trust.measured),
-            "pays": found.pays,
-        }
-    if (stages := found.thresholds) is not None:
-        data |= {
-            "quality": stages.quality.as_dict(),
-            "cost": stages.cost.as_dict(),
-            "reached": stages.reached,
-            "answered_by": list(stages.answered_by),
-            "alone": [{"quality": quality, "cost": cost} for quality, cost in stages.alone],
-        }
-    return data
-
-
-def _present(cli: Cli, found: Calibration) -> None:
-    head = f"{found.recipe.name}, {found.node}, on {found.data}: {found.examples} examples, {found.candidates} candidates"
-    cli.out.print(f"{head}; the truth is {found.truth}", markup=False, soft_wrap=True)
-    if found.trust is not None:
-        _present_trust(cli, found, found.trust)
-    if found.thresholds is not None:
-        _present_thresholds(cli, found.thresholds)
-    import yaml
-
-    cli.out.print("settings:", markup=False)
-    text = yaml.safe_dump(found.settings, sort_keys=False, default_flow_style=None, width=120)
-    cli.out.print("".join(f"  {line}\n" for line in text.splitlines()).rstrip(), markup=False, soft_wrap=True)
-
-
-def _present_trust(cli: Cli, found: Calibration, trust: Trust) -> None:
-    shown = table("", "share", "95 % interval", right="share,95 % interval")
-    for name, estimate in (
-        ("right answers accepted (completeness)", trust.completeness),
-        ("wrong answers rejected (soundness)", trust.soundness),
-        ("samples that are right", trust.right),
-    ):
-        shown.add_row(name, f"{estimate.value:.3f}", _interval(estimate))
-    cli.out.print(shown)
-    a, b = trust.difficulty
-    cli.out.print(
-        f"accepted from a score of {trust.accept:.4g}; difficulty is spread as Beta({a:.3g}, {b:.3g}); of accepted answers at most "
-        f"{trust.ceiling:.1%} are right, however many samples",
-        markup=False,
-        soft_wrap=True,
-    )
-    rows = table(
-        "samples", "right, predicted", "right, measured", "wrong and accepted", "drawn", right="samples,right,wrong,drawn"
-    )
-    for outcome, measured in zip(trust.predicted, trust.measured, strict=True):
-        rows.add_row(
-            str(outcome.samples),
-            f"{outcome.right_if_kept:.3f}",
-            f"{measured:.3f}",
-            f"{outcome.wrong:.3f}",
-            f"{outcome.drawn:.2f}",
-        )
-    cli.out.print(rows)
-    stakes = found.stakes
-    worth = (
-        f"with {stakes.right:g} for a right answer, {stakes.wrong:g} for a wrong one and a price of {stakes.price:g} a sample"
-    )
-    most = 2 * (found.candidates // found.examples)
-    pays = "not even one sample pays: abstain" if not found.pays else f"{found.pays} samples pay"
-    more = " or more" if found.pays == most else ""
-    cli.out.print(f"{worth}, {pays}{more}", markup=False, soft_wrap=True)
-
-
-def _present_thresholds(cli: Cli, found: Thresholds) -> None:
-    columns = ("quality alone", "cost alone", "answers", "accepted from")
-    shown = table("stage", *columns, right=",".join(columns))
-    for number, (alone, price) in enumerate(found.alone):
-        last = number == len(found.alone) - 1
-        accepted = "always" if last else f"{found.thresholds[number]:.4g}"
-        shown.add_row(str(number + 1), f"{alone:.3f}", flops_text(price), f"{found.answered_by[number]:.0%}", accepted)
-    cli.out.print(shown)
-    quality, cost = found.quality, found.cost
-    cli.out.print(
-        f"on examples that did not choose the thresholds: quality {quality.value:.3f} ({_interval(quality)}), an answer costs "
-        f"{flops_text(cost.value)}, {cost.value / found.alone[-1][1]:.0%} of the last stage alone",
-        markup=False,
-        soft_wrap=True,
-    )
-    if not found.reached:
-        cli.warn("no thresholds reach the goal; these come closest")
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.low:.3f} – {estimate.high:.3f}"

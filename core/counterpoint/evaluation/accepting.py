@@ -29,6 +29,8 @@ _ORDERS = 200
 _GRID = 40
 _COMBINATIONS = 100_000
 _FOLDS = 5
+LEAST_EXAMPLES = 2 * _FOLDS
+"""To choose thresholds from."""
 
 
 # --- samples --------------------------------------------------------------------------------------------------------------
@@ -70,7 +72,7 @@ def trust(right: Floats, scores: Floats, accept: float | None) -> Trust:
         accept: the score from which it accepts; None: the one that tells right from wrong best (Youden's index).
 
     Raises:
-        EvaluationError: the answers are all right, or all wrong; or scipy is not installed.
+        EvaluationError: the answers are all right, or all wrong; none has a score that could be accepted from; or scipy is not installed.
     """
     known = ~np.isnan(right)
     good, bad = known & (right >= 0.5), known & (right < 0.5)
@@ -84,6 +86,11 @@ def trust(right: Floats, scores: Floats, accept: float | None) -> Trust:
     accepted = scores >= threshold  # NaN accepts nothing
 
     def share(among: Bools, of: Bools) -> Estimate:
+        some = among.any(axis=1)
+        alike = {float(value) for value in (among & of)[some].sum(axis=1) / among[some].sum(axis=1)}
+        if len(alike) == 1:  # resampling equal numbers would give no width at all
+            return mean_interval([*alike] * int(some.sum()), verdicts=True)
+
         def statistic(rows: npt.NDArray[np.intp]) -> float:
             total = among[rows].sum()
             return float((among & of)[rows].sum() / total) if total else float((among & of).sum() / among.sum())
@@ -100,7 +107,7 @@ def trust(right: Floats, scores: Floats, accept: float | None) -> Trust:
         threshold,
         completeness,
         soundness,
-        mean_interval((counts[some] / totals[some]).tolist()),
+        mean_interval((counts[some] / totals[some]).tolist(), verdicts=True),
         difficulty,
         verifier.ceiling,
         tuple(verifier.outcome(number) for number in numbers),
@@ -109,9 +116,9 @@ def trust(right: Floats, scores: Floats, accept: float | None) -> Trust:
 
 
 def _youden(scores: Floats, good: Bools, bad: Bools) -> float:
-    found = np.unique(scores[~np.isnan(scores)])
+    found = np.unique(scores[np.isfinite(scores)])
     if not len(found):
-        raise EvaluationError("the verifier abstains on every answer", hint="name another verifier, or look why with `run`")
+        raise EvaluationError("no answer has a finite score to accept from", hint="name another verifier, or set `accept`")
     if len(found) > 1000:
         found = np.unique(np.quantile(found, np.linspace(0, 1, 1000), method="nearest"))
     index = [(scores[good] >= value).mean() + (scores[bad] < value).mean() for value in found]
@@ -181,11 +188,15 @@ def fit_thresholds(scores: Floats, quality: Floats, cost: Floats, goal: Goal) ->
         goal: what is asked for.
 
     Raises:
-        EvaluationError: there are too few examples, or scipy is not installed.
+        EvaluationError: there are too few examples, a stage has no score on any, or scipy is not installed.
     """
     count = len(scores)
-    if count < 2 * _FOLDS:
-        raise EvaluationError(f"{count} examples are too few to choose thresholds from", hint=f"use {2 * _FOLDS} or more")
+    refuse_few(count)
+    for stage in np.flatnonzero(np.isnan(scores).all(axis=0)):
+        raise EvaluationError(
+            f"no answer of stage {stage + 1} has a score, so that there is no threshold for it",
+            hint="name another verifier for it, or see why with `counterpoint run`",
+        )
     whole = _Cascade(scores, quality, cost)
     chosen, reached = whole.choose(goal)
     fold = np.random.default_rng(0).permutation(count) % _FOLDS
@@ -198,12 +209,24 @@ def fit_thresholds(scores: Floats, quality: Floats, cost: Floats, goal: Goal) ->
     stages = quality.shape[1]
     return Thresholds(
         chosen,
-        mean_interval(values.tolist()),
+        mean_interval(values.tolist(), verdicts=bool(np.isin(quality, (0.0, 1.0)).all())),
         mean_interval(costs.tolist()),
         reached,
         tuple(float((answering == stage).mean()) for stage in range(stages)),
         tuple((float(quality[:, stage].mean()), float(cost[:, stage].mean())) for stage in range(stages)),
     )
+
+
+def refuse_few(examples: int) -> None:
+    """Says so where there are too few examples to choose thresholds from.
+
+    Raises:
+        EvaluationError: there are.
+    """
+    if examples < LEAST_EXAMPLES:
+        raise EvaluationError(
+            f"{examples} examples are too few to choose thresholds from", hint=f"use {LEAST_EXAMPLES} or more"
+        )
 
 
 @dataclass(frozen=True)

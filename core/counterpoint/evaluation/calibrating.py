@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from counterpoint.engine import Engine, RecipeLike
 from counterpoint.errors import EvaluationError
-from counterpoint.evaluation.accepting import Floats, Goal, Thresholds, Trust, fit_thresholds, trust
+from counterpoint.evaluation.accepting import Floats, Goal, Thresholds, Trust, fit_thresholds, refuse_few, trust
 from counterpoint.evaluation.candidates import OWN_SCORE, CandidateDriver
 from counterpoint.evaluation.dataset import load_dataset
 from counterpoint.evaluation.driver import Progress, answers_in
@@ -21,6 +22,7 @@ from counterpoint.evaluation.job import Job, configuration_of
 from counterpoint.evaluation.outcomes import by_example
 from counterpoint.evaluation.records import EvaluationFolder, Record
 from counterpoint.imperfect import ImperfectVerifier
+from counterpoint.node import Verifier
 from counterpoint.recipe import Recipe, load_recipe
 from counterpoint.registry import Registry
 from counterpoint.verification import Accepting
@@ -36,6 +38,24 @@ class Stakes:
     """Value of a wrong answer that is accepted; below 0 it costs."""
     price: float = 0.0
     """Price of a sample."""
+
+    def __post_init__(self) -> None:
+        for name, value, fits, wanted in (
+            ("right", self.right, self.right > 0, "above 0"),
+            ("wrong", self.wrong, self.wrong <= 0, "at most 0"),
+            ("price", self.price, self.price >= 0, "at least 0"),
+        ):
+            if not (fits and math.isfinite(value)):
+                raise EvaluationError(f"{name} {value:g} makes no sense", hint=f"it is a number, {wanted}")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Answers that lack a score."""
+
+    answers: int = 0
+    first: str = ""
+    """The first of them, and why."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +78,12 @@ class Calibration:
     """How many samples pay, of at most twice as many as were made; 0: it is better to abstain."""
     thresholds: Thresholds | None = None
     """For stages."""
+    silent: Missing = Missing()
+    """On which the strategy's verifier abstained or failed: they count as not accepted. Empty ones, which nobody is asked about, are
+    not among them."""
+    unknown: Missing = Missing()
+    """Of which the scorer does not know whether they are right: they do not count, and neither do the other stages' answers to
+    their examples."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -146,6 +172,7 @@ def calibration_job(
             f"{recipe.name}: '{name}' is {what}, and accepts nothing that could be calibrated",
             hint=f"name one of {', '.join(known)}" if known else "a best_of_n or a cascade accepts answers",
         )
+    _check_verifier(recipe, strategy, name)
     everything = recipe.model_copy(
         update={"nodes": {**recipe.nodes, name: strategy.exhaustive()}, "output": name, "budget": None}
     )
@@ -160,7 +187,27 @@ def calibration_job(
         raise EvaluationError(
             f"'{scorer.name}' gives no verdicts, which the truth has to be", hint="name a scorer of right and wrong"
         )
+    if strategy.in_stages:
+        refuse_few(len(job.examples))
     return job, strategy, name
+
+
+def _check_verifier(recipe: Recipe, strategy: Accepting, name: str) -> None:
+    """Refuses samples whose scores decide about no single one. (Stages may have no verifier, and refuse such themselves.)"""
+    if strategy.in_stages:
+        return
+    asked = (target for _, role, target in strategy.references() if role is Verifier)
+    first = next((recipe.nodes.get(target) if isinstance(target, str) else target for target in asked), None)
+    if first is None:
+        raise EvaluationError(
+            f"{recipe.name}: '{name}' has no verifier, and so no score that could be calibrated", hint="name one in `verifiers`"
+        )
+    if isinstance(first, Verifier) and first.compares:
+        raise EvaluationError(
+            f"{recipe.name}: the verifier of '{name}' ({first.kind}) compares answers with one another, so that none of them can be "
+            "accepted by its score",
+            hint="name first a verifier that judges each answer by itself",
+        )
 
 
 def _found(
@@ -170,7 +217,23 @@ def _found(
     (truth,) = job.scorers
     right = _table([[record.scores.get(truth) for record in samples] for samples in groups.values()])
     scores = _table([[record.scores.get(OWN_SCORE) for record in samples] for samples in groups.values()])
-    found = Calibration(recipe, name, job.dataset.name, truth, len(groups), len(records), stakes)
+    judged = [record for record in records if not strategy.in_stages or record.sample < strategy.candidates - 1]
+    found = Calibration(
+        recipe,
+        name,
+        job.dataset.name,
+        truth,
+        len(groups),
+        len(records),
+        stakes,
+        silent=_missing(OWN_SCORE, [record for record in judged if record.text.strip()], "it abstains"),
+        unknown=_missing(truth, records, "it has no score"),
+    )
+    if all(record.scores[OWN_SCORE].value is None for record in judged if OWN_SCORE in record.scores):
+        raise EvaluationError(
+            "no answer has a score, so that nothing can be said of the verifier",
+            hint=f"{found.silent.first or 'all answers are empty'}; `counterpoint run` shows more",
+        )
     if not strategy.in_stages:
         accept = strategy.accepts_from
         if accept is None and set(np.unique(scores[~np.isnan(scores)])) <= {0.0, 1.0}:
@@ -186,6 +249,16 @@ def _found(
     cost = np.array([[_cost(record) for record in samples] for samples in groups.values()])
     thresholds = fit_thresholds(scores[known_everywhere][:, :-1], right[known_everywhere], cost[known_everywhere], goal)
     return replace(found, thresholds=thresholds)
+
+
+def _missing(scorer: str, records: list[Record], why: str) -> Missing:
+    lacking = []
+    for record in records:
+        score = record.scores.get(scorer)
+        if score is None or score.value is None:
+            reason = record.error or (score is not None and (score.error or score.detail)) or why
+            lacking.append(f"{record.id}, answer {record.sample}: {reason}")
+    return Missing(len(lacking), lacking[0]) if lacking else Missing()
 
 
 def _table(scores: list[list[Any]]) -> Floats:

@@ -41,11 +41,14 @@ class Candidate:
 def candidates_of(events: Iterable[EventBase], span: int = ROOT_SPAN) -> dict[int, Candidate]:
     """The candidates of a call by number: what they are, what its first verifier said, and what they cost.
 
-    The generators that the call called are its candidates in order.
+    The generators that the call called are its candidates in order. What is made once for all of them, tests that a model writes,
+    is a cost of the candidate that was there when it was begun.
     """
     found: dict[int, Candidate] = defaultdict(Candidate)
     parents: dict[int, int] = {}
     makers: dict[int, int] = {}
+    latest: dict[int, list[int]] = {}
+    there: list[int] = []
     judged: dict[int, list[int]] = defaultdict(list)
     spent: dict[int, list[Forward]] = defaultdict(list)
     for event in events:
@@ -54,8 +57,11 @@ def candidates_of(events: Iterable[EventBase], span: int = ROOT_SPAN) -> dict[in
         match event:
             case NodeStarted(role="Generator") if event.parent == span:
                 makers[event.span] = len(makers)
+            case NodeStarted() if event.parent == span:
+                latest[event.span] = there[-1:]
             case CandidateFinished() if event.span == span:
                 found[event.candidate].completion = event.completion
+                there.append(event.candidate)
             case CandidateScored() if event.span == span or event.parent == span:
                 candidate = found[event.candidate]
                 if candidate.score is None:  # further verifiers decide among equals
@@ -68,7 +74,7 @@ def candidates_of(events: Iterable[EventBase], span: int = ROOT_SPAN) -> dict[in
                 spent[below].append(event)
     for below, passes in spent.items():
         making = below in makers
-        numbers = [makers[below]] if making else judged.get(below, [])
+        numbers = [makers[below]] if making else judged.get(below) or latest.get(below, [])
         for number in numbers:
             candidate = found[number]
             for one in passes:
@@ -99,10 +105,8 @@ class CandidateDriver(Driver):
             )
         records = [self._candidate(example, number, found.get(number, Candidate())) for number in range(job.samples)]
         scored = self.score(example, records)
-        own = {
-            number: ScoreRecord(value=_number(one.score), detail=one.detail, data={"flops": one.verifying_flops})
-            for number, one in found.items()
-        }
+        problem = "" if result.error is None else getattr(result.error, "message", "") or str(result.error)
+        own = {number: _own(one, problem) for number, one in found.items()}
         return [
             record.model_copy(update={"scores": {**record.scores, OWN_SCORE: own.get(record.sample, ScoreRecord(value=None))}})
             for record in scored
@@ -123,5 +127,12 @@ class CandidateDriver(Driver):
         return Record(id=example.id, sample=number, text=completion.text, finish_reason=completion.finish_reason, cost=cost)
 
 
-def _number(score: float | None) -> float | None:
-    return None if score is None or score != score else score
+def _own(candidate: Candidate, problem: str) -> ScoreRecord:
+    """The strategy's score of a candidate; where the run has failed and there is none, the reason."""
+    given = candidate.score
+    return ScoreRecord(
+        value=None if given is None or given != given else given,
+        detail=candidate.detail,
+        data={"flops": candidate.verifying_flops},
+        error=problem if given is None else "",
+    )

@@ -221,6 +221,8 @@ def json_lines(path: Path) -> list[tuple[str, Any]]:
             raise EvaluationError(
                 f"{place}: is not JSON: {error}", hint="every line is one JSON object, complete on that line"
             ) from None
+        except RecursionError:
+            raise EvaluationError(f"{place}: is nested too deeply to be read", hint="remove the line") from None
     return rows
 
 

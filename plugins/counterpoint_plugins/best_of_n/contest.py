@@ -14,6 +14,7 @@ from counterpoint.plugin import (
     CandidateFinished,
     CandidateSelected,
     Completion,
+    CounterpointError,
     Generator,
     Note,
     Prompt,
@@ -133,7 +134,8 @@ class Contest:
             return
         assert candidate.completion is not None
         run.emit(CandidateFinished(candidate=candidate.number, completion=candidate.completion))
-        self._spent = self._spent or (candidate.allowance is None and candidate.completion.finish_reason == "budget")
+        # a budget that is spent further down, the share of a candidate that is a strategy itself, leaves something for others
+        self._spent = self._spent or (candidate.completion.finish_reason == "budget" and run.budget_spent)
         if candidate.whole and self._at_once and not self._overtaken(candidate):
             await self._await_verdict(candidate)
 
@@ -219,6 +221,8 @@ class Contest:
         texts = {one.number: self._prompt.prefix + _text(one) for one in whole}
         said = await self._run.thread(lambda: {number: extract(text) for number, text in texts.items()})
         voters = [one for one in accepted or whole if said[one.number] is not None]
+        if not voters and accepted:
+            return accepted[:1], "no accepted candidate gives an answer: the first one"
         if not voters:
             return list(whole[:1]), "no candidate gives an answer: the first one"
         votes = Counter(said[one.number] for one in voters)
@@ -243,22 +247,31 @@ class Contest:
         empty = next((candidate for candidate in self._candidates if candidate.completion is not None), None)
         if empty is not None:
             return empty, "every candidate is empty"
-        failed = [candidate.error for candidate in self._candidates if candidate.error is not None]
-        if failed:
-            raise failed[0]
+        failed = next((candidate for candidate in self._candidates if candidate.error is not None), None)
+        if failed is not None and failed.error is not None:
+            raise _placed(failed.error, failed.proposer)
         raise RunError(f"{self._run.path}: no candidate was made", hint="raise the budget")
 
     def _failed_everywhere(self) -> Exception | None:
         """Why the first verifier has judged no candidate, where it failed on all that it was asked about."""
-        judged = any(0 in candidate.scores for candidate in self._candidates)
-        return None if judged else self._failures.get(0)
+        if 0 not in self._failures or any(0 in candidate.scores for candidate in self._candidates):
+            return None
+        return _placed(self._failures[0], self._run.path_of(self._verifiers[0]))
 
     def _emit(self, candidate: Candidate, reason: str) -> None:
         assert candidate.completion is not None
         self._run.emit(CandidateSelected(candidate=candidate.number, reason=reason))
         self.answer = self._run.adopt(candidate.completion, candidate.proposer)
-        if any(other.completion is not None and other.completion.finish_reason == "budget" for other in self._candidates):
+        if self._hangs_on_the_budget(candidate):
             self.answer = self.answer.model_copy(update={"finish_reason": "budget"})
+
+    def _hangs_on_the_budget(self, chosen: Candidate) -> bool:
+        """Whether more might have given another answer. An accepted one yields to those alone that come before it: that others were
+        cut short, which its verdict would have ended, depends on how long the verdict took."""
+        rivals = [other for other in self._candidates if self._accepted is not chosen or other.place < chosen.place]
+        cut = any(other.completion is not None and other.completion.finish_reason == "budget" for other in rivals)
+        unjudged = any(other.whole and 0 not in other.scores for other in rivals)
+        return cut or (self._spent and (unjudged or self._accepted is not chosen))
 
 
 def _best(candidates: Sequence[Candidate], place: int) -> list[Candidate]:
@@ -269,12 +282,22 @@ def _best(candidates: Sequence[Candidate], place: int) -> list[Candidate]:
 
 
 def _scored(candidates: Sequence[Candidate], place: int) -> bool:
-    return any(_value(candidate, place) > -math.inf for candidate in candidates)
+    return any(_value(candidate, place)[0] for candidate in candidates)
 
 
-def _value(candidate: Candidate, place: int) -> float:
+def _value(candidate: Candidate, place: int) -> tuple[bool, float]:
+    """Whether there is a score, and the score: for comparing."""
     value = float(candidate.scores.get(place, math.nan))
-    return -math.inf if math.isnan(value) else value
+    return (False, 0.0) if math.isnan(value) else (True, value)
+
+
+def _placed(error: Exception, path: str) -> Exception:
+    """An error that says where it comes from; what a plugin raises need not."""
+    if isinstance(error, CounterpointError):
+        return error
+    placed = RunError(f"{path}: {type(error).__name__}: {error}", hint="an unexpected failure: --debug shows the traceback")
+    placed.__cause__ = error
+    return placed
 
 
 def _text(candidate: Candidate) -> str:

@@ -67,6 +67,8 @@ def schema_judge(schema: dict[str, Any]) -> Callable[[str], str]:
             found = best_match(validator.iter_errors(value))
         except RecursionError:
             return "nested too deeply to be checked"
+        except OverflowError:  # of `multipleOf`
+            return "has a number that is too large to be checked"
         return "" if found is None else f"{found.json_path}: {shortened(found.message, 200)}"
 
     return judge

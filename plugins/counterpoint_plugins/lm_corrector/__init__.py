@@ -64,10 +64,11 @@ class _Merging(Proposing, Generator):
         laid_out = lay_out(self.words, source_of(prompt, run.path), texts, run.path)
         try:
             answer = await self.answer(Prompt(text=laid_out, prefix=prompt.prefix), usable, run)
-        except BudgetSpent:
-            if usable and not run.completion("budget").text:
+        except BaseException as error:
+            if usable and not run.completion("failed").text:
                 first = next((one for one in usable if _completion(one).finish_reason != "budget"), usable[0])
-                run.emit(CandidateSelected(candidate=first.number, reason="the budget was spent before an answer was written"))
+                why = "the budget was spent" if isinstance(error, BudgetSpent) else "it ended"
+                run.emit(CandidateSelected(candidate=first.number, reason=f"{why} before an answer was written"))
                 run.adopt(_completion(first), first.proposer)
             raise
         return answer.model_copy(update={"finish_reason": "budget"}) if cut else answer
@@ -108,12 +109,12 @@ class LmCorrector(_Merging):
         texts = [one.text.strip() for one in candidates]
         scores = await mean_log_probabilities(self.corrector, prompt, texts, run)
         for one, score in zip(candidates, scores, strict=True):
-            run.emit(CandidateScored(candidate=one.number, verifier=run.path_of(self.corrector), score=score))
-        best = max(
-            range(len(candidates)), key=lambda index: (-math.inf if math.isnan(scores[index]) else scores[index], -index)
-        )
-        chosen = candidates[best]
-        run.emit(CandidateSelected(candidate=chosen.number, reason="the most probable output of the corrector"))
+            detail = "does not fit the context" if math.isnan(score) else ""
+            run.emit(CandidateScored(candidate=one.number, verifier=run.path_of(self.corrector), score=score, detail=detail))
+        fitting = [index for index, score in enumerate(scores) if not math.isnan(score)]
+        chosen = candidates[max(fitting, key=lambda index: (scores[index], -index), default=0)]
+        reason = "the most probable output of the corrector" if fitting else "none fits the corrector's context: the first one"
+        run.emit(CandidateSelected(candidate=chosen.number, reason=reason))
         return run.adopt(_completion(chosen), chosen.proposer)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from counterpoint.plugin import LanguageModel, Prompt, Run, Session
 
 
 async def mean_log_probabilities(model: str | LanguageModel, prompt: Prompt, texts: Sequence[str], run: Run) -> list[float]:
-    """For each text after a prompt, the mean natural log of its tokens' probabilities. All are forks of one session and share
-    passes."""
+    """For each text after a prompt, the mean natural log of its tokens' probabilities; NaN where it does not fit the context. All are
+    forks of one session and share passes."""
     session = await run.open(model, prompt)
     await session.logits()  # once, for all forks
     forks = await session.fork(len(texts))
@@ -18,6 +19,9 @@ async def mean_log_probabilities(model: str | LanguageModel, prompt: Prompt, tex
 
 async def _mean(session: Session, text: str) -> float:
     try:
-        return float((await session.score(session.tokenizer.encode(text))).mean())
+        ids = session.tokenizer.encode(text)
+        if not ids or session.length + len(ids) > session.room:
+            return math.nan
+        return float((await session.score(ids)).mean())
     finally:
         session.close()

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from counterpoint.keeping import key_of
 from counterpoint.plugin import Completion, Generator, Note, Prompt, Ref, Run, Sampling, Score
 from counterpoint.sandbox import Verdict
 from counterpoint_plugins.unit_tests.extraction import asserts
@@ -44,7 +45,8 @@ class WrittenTests(Judging):
         if not completions:
             return []
         task = self.task(prompt)
-        tests = await run.once("tests", lambda writing: self._write(task, writing))
+        # a run has several tasks where a trainer verifies
+        tests = await run.once(f"tests {key_of(task)}", lambda writing: self._write(task, writing))
         if not tests:
             return [Score(math.nan, "the writer wrote no test that can be run")] * len(completions)
         answers = [prompt.prefix + completion.text for completion in completions]

@@ -116,6 +116,55 @@ def test_the_threshold_that_tells_best_is_found() -> None:
     assert (found.completeness.value, found.soundness.value) == (1.0, 1.0)
 
 
+def test_shares_that_are_alike_for_all_examples_have_an_interval_too() -> None:
+    right = np.tile([1.0, 0.0], (20, 1))
+    right[0] = [1, 1]
+    found = trust(right, right, 0.5)
+    for estimate in (found.completeness, found.soundness):
+        assert estimate.value == 1
+        assert 0.8 < estimate.low < 0.9
+
+
+def test_no_score_that_is_infinite_is_accepted_from() -> None:
+    right = np.tile([1.0, 0.0, 0.0], (20, 1))
+    right[::2] = [1, 1, 0]
+    scores = np.where(right > 0, -np.inf, np.inf)
+    with pytest.raises(EvaluationError, match="no answer has a finite score"):
+        trust(right, scores, None)
+    scores[:, 0] = 3.0
+    assert trust(right, scores, None).accept == 3.0
+
+
+@pytest.mark.parametrize("strategy", ["best", "cascade"])
+def test_a_verifier_that_never_scores_is_refused_with_the_reason(stage: Any, engine: Any, strategy: str) -> None:
+    sampling(stage, lambda index, sample: index % 2 == 0)
+
+    async def broken(node: Any, run: Run, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
+        raise RuntimeError("no court")
+
+    stage.actions["judge"] = broken
+    given = best(accept=0.5) if strategy == "best" else cascade(thresholds=0.5)
+    with pytest.raises(EvaluationError, match="no answer has a score") as refused:
+        calibrate(given, ROWS, engine=engine)
+    assert strategy == "cascade" or "0, answer 0: judge: RuntimeError: no court" in refused.value.hint
+
+
+def test_answers_without_a_score_are_counted(stage: Any, engine: Any) -> None:
+    sampling(stage, lambda index, sample: index % 2 == 0)
+    judging(stage, lambda answer, text: math.nan if int(answer) < 5 else float(text.endswith(f": {answer}")))
+    found = calibrate(best(accept=0.5), ROWS, engine=engine)
+    assert found is not None
+    assert found.silent.answers == 40
+    assert found.silent.first == "0, answer 0: it abstains"
+    assert found.unknown.answers == 0
+
+
+def test_a_stage_without_any_score_is_refused() -> None:
+    scores, quality, cost = arrays()
+    with pytest.raises(EvaluationError, match="no answer of stage 1 has a score"):
+        fit_thresholds(np.full_like(scores, np.nan), quality, cost, Goal())
+
+
 @pytest.mark.parametrize(("rate", "which"), [(True, "right"), (False, "wrong")])
 def test_one_class_only_is_refused(stage: Any, engine: Any, rate: bool, which: str) -> None:
     sampling(stage, lambda index, sample: rate)
@@ -221,6 +270,12 @@ def test_goals_that_make_no_sense(goal: dict[str, float], message: str) -> None:
         Goal(**goal)
 
 
+@pytest.mark.parametrize("stakes", [{"right": 0.0}, {"wrong": 1.0}, {"price": -1.0}, {"price": math.nan}, {"wrong": -math.inf}])
+def test_stakes_that_make_no_sense(stakes: dict[str, float]) -> None:
+    with pytest.raises(EvaluationError, match=f"{next(iter(stakes))} .* makes no sense"):
+        Stakes(**stakes)
+
+
 def test_few_examples_are_refused() -> None:
     scores, quality, cost = arrays(count=9)
     with pytest.raises(EvaluationError, match="9 examples are too few"):
@@ -250,6 +305,31 @@ def test_costs_go_to_the_candidates_that_caused_them(engine: Any) -> None:
     assert sum(one.share for one in found.values()) == pytest.approx(result.summary.share)
 
 
+@pytest.mark.parametrize("kind", ["cascade", "best_of_n"])
+def test_what_is_made_once_for_all_candidates_is_paid_for(stage: Any, engine: Any, kind: str) -> None:
+    async def verdicts(node: Any, run: Run, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
+        async def make(making: Run) -> None:
+            session = await making.open("m", Prompt(text="tests"))
+            await session.logits()
+
+        await run.once("tests", make)
+        return [0.0] * len(completions)
+
+    stage.actions["judge"] = verdicts
+    nodes = {
+        "m": {"kind": "fake", "end_bias": -99},
+        "judge": {"kind": "script_verifier", "action": "judge"},
+        "cascade": {"kind": "cascade", "stages": ["m", "m"], "verifiers": "judge", "thresholds": 1},
+        "best_of_n": {"kind": "best_of_n", "generators": "m", "n": 3, "verifiers": "judge", "select": "score"},
+    }
+    recipe = {"nodes": nodes, "output": kind, "sampling": {"temperature": 1.0, "max_tokens": 20}}
+    result = engine.run(recipe, {"text": "hello there", "fields": {"answer": "4"}})
+    found = candidates_of(result.trace)
+    assert sum(one.flops + one.verifying_flops for one in found.values()) == pytest.approx(result.summary.flops)
+    assert len([number for number, one in found.items() if one.verifying_flops]) == 1
+    assert kind == "best_of_n" or found[0].verifying_flops > 0
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +339,9 @@ def test_costs_go_to_the_candidates_that_caused_them(engine: Any) -> None:
         ({"output": "s"}, {}, "'s' is 'script', and accepts nothing"),
         ({}, {"node": "absent"}, "'absent' is not there"),
         ({}, {"scorers": ["distinct_n"]}, "'distinct_n' gives no verdicts"),
+        (best(verifiers=[]), {}, "'out' has no verifier"),
+        (best(verifiers={"kind": "consensus", "by": "number"}), {}, "compares answers with one another"),
+        (cascade(thresholds=0.5), {"limit": 9}, "9 examples are too few"),
         ({}, {"scorers": ["numeric_match", "exact_match"]}, "the truth is one scorer"),
     ],
 )

@@ -34,6 +34,7 @@ def test_ids_come_from_the_lines_or_their_numbers(registry: Registry, lines: Lin
     ("rows", "says", "hint"),
     [
         (["{"], "line 1: is not JSON", "one JSON object"),
+        (["[" * 100_000], "line 1: is nested too deeply", "remove the line"),
         ([GOOD, '{"question": "a", }'], "line 2: is not JSON", "one JSON object"),
         ([GOOD, "[1]"], "line 2: is a JSON list, not an object", "question, answer"),
         ([GOOD, {"question": "a"}], "line 2: answer: this field is required", "question, answer"),

@@ -181,6 +181,25 @@ def test_how_long_verdicts_take_never_changes_the_answer(stage_type: Any, delays
             assert selected(result).reason.startswith("none was accepted")
 
 
+def test_a_verifier_that_draws_says_the_same_whoever_ends_first(stage: Any, engine: Any) -> None:
+    async def draws(node: Any, run: Run, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
+        return [float(run.keys(0, 1, "sample")[0] % 1000) for _ in completions]
+
+    stage.actions["judge"] = draws
+    scores = []
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
+
+        async def say(node: Any, run: Run, prompt: Prompt, order: list[int] = order) -> None:
+            await asyncio.sleep(0.02 * order[run.ordinal])
+            run.emit(Emitted(text="abcd"[run.ordinal]))
+
+        stage.actions["say"] = say
+        result = engine.run(scripted(*"abcd", select="score"), ASKED)
+        scores.append({event.candidate: event.score for event in events(result, CandidateScored)})
+    assert scores[0] == scores[1]
+    assert len(set(scores[0].values())) == 4
+
+
 def test_few_in_flight_go_in_rounds(stage: Any, engine: Any) -> None:
     texts = ["no", "nope", "yes", "yes!", "never asked", "nor this"]
     saying(stage, *texts)
@@ -217,6 +236,13 @@ def test_only_accepted_candidates_vote_and_scores_break_ties(stage: Any, engine:
     result = engine.run(scripted(*texts, select="vote", answers="number", accept=0.5), ASKED)
     assert result.text == "7"
     assert selected(result).reason == "2 of 2 votes, then that of 'judge'"
+
+
+def test_a_rejected_candidate_does_not_stand_where_an_accepted_one_says_nothing(stage: Any, engine: Any) -> None:
+    saying(stage, "3", "none", "4")
+    judging(stage, lambda text: float(text == "none"))
+    result = engine.run(scripted("a", "b", "c", select="vote", answers="number", accept=0.5), ASKED)
+    assert (result.text, selected(result).reason) == ("none", "no accepted candidate gives an answer: the first one")
 
 
 # --- several generators -------------------------------------------------------------------------------------------------
@@ -283,6 +309,47 @@ def test_a_verifier_that_the_budget_stops_abstains(stage: Any, engine: Any) -> N
     result = engine.run(best(3), ASKED, budget=Budget(tokens=1000))
     assert selected(result).reason == "no verifier gave a score: the first candidate; the budget was spent"
     assert result.text == events(result, CandidateFinished)[0].completion.text or result.text
+
+
+def test_a_budget_that_stops_a_verifier_is_told(stage: Any, engine: Any) -> None:
+    """Else an answer that hangs on the budget would be kept, and found again without one."""
+    saying(stage, "no", "yes")
+
+    async def costly(node: Any, run: Run, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
+        run._account.admit(tokens=50)
+        return [float(completion.text == "yes") for completion in completions]
+
+    stage.actions["judge"] = costly
+    recipe = scripted("no", "yes", select="score")
+    recipe["nodes"]["kept"] = {"kind": "cached", "generator": "b"}
+    tight = engine.run({**recipe, "output": "kept"}, ASKED, budget=Budget(tokens=10))
+    assert (tight.text, tight.finish_reason) == ("no", "budget")
+    assert engine.run({**recipe, "output": "kept"}, ASKED).text == "yes"
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2])
+def test_longer_candidates_that_a_budget_cuts_do_not_touch_an_accepted_one(stage: Any, engine: Any, delay: float) -> None:
+    saying(stage, "yes")
+
+    async def slow(node: Any, run: Run, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
+        await asyncio.sleep(delay)
+        return [1.0]
+
+    stage.actions["judge"] = slow
+    recipe = scripted("yes", select="first", accept=1)
+    recipe["nodes"]["m"] = MODEL | {"end_bias": -99}
+    recipe["nodes"]["b"] |= {"generators": [recipe["nodes"]["b"]["generators"], "m"], "n": [1, 1]}
+    result = engine.run(recipe, ASKED, budget=Budget(tokens=20))
+    assert (result.text, result.finish_reason) == ("yes", "stop")
+
+
+def test_a_share_that_is_spent_further_down_leaves_the_rest_to_others(stage: Any, engine: Any) -> None:
+    judging(stage, len)
+    inner = {"kind": "best_of_n", "generators": "m", "n": 2, "verifiers": "judge", "select": "score", "shares": [0.1]}
+    recipe = best(4, MODEL | {"end_bias": -99}, generators=inner, select="score", in_flight=1)
+    result = engine.run(recipe, ASKED, budget=Budget(tokens=200))
+    assert len([event for event in events(result, CandidateFinished) if event.span == 1]) == 4
+    assert result.finish_reason == "budget"
 
 
 def test_a_cancelled_run_keeps_the_best_so_far(stage: Any, engine: Any) -> None:
@@ -356,6 +423,31 @@ def test_an_abstention_is_below_every_score(stage: Any, engine: Any) -> None:
     saying(stage, "b", "a", "c")
     judging(stage, lambda text: {"b": math.nan, "a": -1e9, "c": math.nan}[text])
     assert engine.run(scripted("b", "a", "c", select="score"), ASKED).text == "a"
+
+
+def test_a_score_of_minus_infinity_is_above_an_abstention(stage: Any, engine: Any) -> None:
+    saying(stage, "b", "a")
+    judging(stage, lambda text: {"b": math.nan, "a": -math.inf}[text])
+    result = engine.run(scripted("b", "a", select="score"), ASKED)
+    assert (result.text, selected(result).reason) == ("a", "highest score")
+
+
+def test_what_is_no_error_of_ours_says_where_it_comes_from(stage: Any, engine: Any) -> None:
+    saying(stage, "b", "a")
+
+    def judge(text: str) -> float:
+        raise KeyError("x")
+
+    judging(stage, judge)
+    with pytest.raises(RunError, match="judge: KeyError: 'x'"):
+        engine.run(scripted("b", "a", select="score"), ASKED)
+
+    async def say(node: Any, run: Run, prompt: Prompt) -> None:
+        raise KeyError("y")
+
+    stage.actions["say"] = say
+    with pytest.raises(RunError, match=r"b.generators: KeyError: 'y'"):
+        engine.run(scripted("b", "a", select="score"), ASKED)
 
 
 def test_a_verifier_that_fails_on_some_abstains_there(stage: Any, engine: Any) -> None:

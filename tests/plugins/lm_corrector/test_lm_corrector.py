@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from counterpoint import Budget, Engine, RecipeError, RunError, RunResult, Sampling
+from counterpoint import Budget, CounterpointError, Engine, RecipeError, RunError, RunResult, Sampling
 from counterpoint.events import CandidateFinished, CandidateScored, CandidateSelected, Emitted, NodeStarted, Note
 from counterpoint.testing import assert_generator_laws
 
@@ -371,3 +372,38 @@ def test_a_corrector_is_used_as_it_was_trained(engine: Engine, tmp_path: Path, m
         (folder / "counterpoint.json").write_text(json.dumps({**card, "kind": "cross_model_training"}))
         assert "is no corrector: 'cross_model_training' made it" in findings()
         assert findings(f"path:{folder}") == "", "what is no artifact is taken as it is"
+
+
+def test_a_candidate_stands_where_no_answer_was_written(engine: Engine, stage: Any) -> None:
+    Echo(stage, "first", "second", "third")
+    recipe = corrector(candidates=ECHO)
+    recipe["nodes"]["k"] = {"kind": "fake", "prompt_format": "raw", "context": 20}
+    with pytest.raises(CounterpointError, match="the context of") as failed:
+        engine.run(recipe, "hello")
+    result = failed.value.result  # type: ignore[attr-defined]
+    assert result.text == "first"
+    (chosen,) = [event for event in result.trace if isinstance(event, CandidateSelected)]
+    assert (chosen.candidate, chosen.reason) == (0, "it ended before an answer was written")
+
+    @stage.action
+    async def never(node: Any, run: Any, prompt: Any) -> None:
+        run.emit(Note(name="writing"))
+        await asyncio.sleep(60)
+
+    stream = engine.stream(fusion(candidates=ECHO, model={"kind": "script", "action": "never"}), "hello")
+    for event in stream:
+        if isinstance(event, Note):
+            stream.cancel()
+    assert (stream.wait().text, stream.wait().finish_reason) == ("first", "cancelled")
+
+
+@pytest.mark.parametrize(("room", "chosen", "reason"), [(40, 1, "the most probable output"), (2, 0, "none fits")])
+def test_choosing_leaves_out_what_does_not_fit(engine: Engine, stage: Any, room: int, chosen: int, reason: str) -> None:
+    Echo(stage, "a" * 50, "ten letter")
+    recipe = corrector(candidates=ECHO, n=2, write="choose")
+    laid_out = "source: hello <sep> candidates: " + "a" * 50 + " <sep> ten letter\ntarget:\n"
+    recipe["nodes"]["k"] = {"kind": "fake", "prompt_format": "raw", "context": len(laid_out) + room}
+    result = engine.run(recipe, "hello")
+    (event,) = [event for event in result.trace if isinstance(event, CandidateSelected)]
+    assert event.candidate == chosen
+    assert event.reason.startswith(reason)
