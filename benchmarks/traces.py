@@ -189,7 +189,7 @@ def main() -> None:
         write(folder, options.events)
         command = [sys.executable, __file__, "--measure", str(folder)]
         rounds = [
-            json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(OPENINGS)
+            json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout) for _ in range(OPENINGS)
         ]
     opened = sorted(one["open_seconds"] for one in rounds)
     # the figures of the process that opened it in the median time
