@@ -54,7 +54,8 @@ def measure(backend: Backend) -> PassCosts:
         token = min(7, backend.tokenizer.size - 1)
         held = min(_HELD, backend.context // 2)
         sizes = [size for size in _SIZES if held + size <= backend.context]
-        backend.forward([Step(slot, [token] * held, 1)])
+        prompt = [token] * held if backend.start_ids else ()
+        backend.forward([Step(slot, [token] * held, 1, prompt=prompt)])
         seconds: dict[int, list[float]] = {size: [] for size in sizes}
         for _ in range(_REPEATS):  # sizes in turn, so that a busy moment does not fall on one of them
             for size in sizes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from counterpoint.session import ModelShape
+    from counterpoint.shape import ModelShape
 
 
 _NEWS = 0.2

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from counterpoint.bridge import Bridges
 from counterpoint.costs import PassCosts, nominal_costs
 from counterpoint.draws import DrawBatch
-from counterpoint.errors import ModelError, RecipeError, RunError
+from counterpoint.errors import RecipeError, RunError
 from counterpoint.inputs import merge_sampling, parse_budget, parse_prompt, parse_seed
 from counterpoint.life import live, new_run_id
 from counterpoint.modelcall import ModelCall
@@ -302,16 +302,11 @@ class Engine:
     async def open_leaf(self, path: str, node: LeafModel, prompt: Prompt, run: ModelCall) -> Session:
         """A session on a leaf model (through :meth:`counterpoint.running.Run.open`)."""
         host = await self.leaf_host(path, node, run)
-        from counterpoint.leaf import LeafSession  # imports torch: not before the model is there
+        from counterpoint.leaf import LeafSession, check_context  # imports torch: not before the model is there
 
         backend = host.backend
         ids, prefix = render(prompt, node.prompt_format, backend.tokenizer, path)
-        if len(ids) + len(prefix) >= backend.context:
-            raise ModelError(
-                f"{path}: the prompt has {len(ids) + len(prefix)} tokens, and the context of {node.kind} model "
-                f"'{getattr(node, 'source', path)}' holds {backend.context} with its answer",
-                hint="shorten the prompt, or use a model with a longer context",
-            )
+        check_context(backend, ids, prefix, path, f"{node.kind} model '{getattr(node, 'source', path)}'")
         session = LeafSession(host, path, ids, prefix, backend.stop_ids, node.stop, run, run.scope)
         await host.open(session)
         return session

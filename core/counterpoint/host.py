@@ -99,6 +99,11 @@ class _Part:
     again: bool
     """Whether it only feeds what the slot has lost."""
 
+    @property
+    def tokens(self) -> int:
+        """New tokens, those of a prompt that the encoder reads included."""
+        return len(self.step.ids) + len(self.step.prompt)
+
 
 class ModelHost(Batch):
     """A loaded model: its slots, the requests that wait for its next pass, and closed sessions worth resuming."""
@@ -117,7 +122,7 @@ class ModelHost(Batch):
         self._requests: list[_Request] = []
         self.table = SlotTable(backend)
         """The slots of all sessions, open and closed."""
-        self._opening: dict[tuple[str, tuple[int, ...]], asyncio.Future[LeafSession]] = {}
+        self._opening: dict[tuple[str, tuple[int, ...], tuple[int, ...]], asyncio.Future[LeafSession]] = {}
         self._passes = 0
 
     @property
@@ -131,8 +136,8 @@ class ModelHost(Batch):
 
     async def open(self, session: LeafSession) -> None:
         """Fills a new session's slot with its prompt and prefix: from a session with the same beginning where there is one."""
-        ids = session.prompt_ids + session.prefix_ids
-        key = (session.scope, ids)
+        ids = session.before + session.prefix_ids
+        key = (session.scope, session.encoded, ids)
         while (opening := self._opening.get(key)) is not None:
             # the same prompt is being processed for someone else: one prefill serves both
             await asyncio.wait([opening])
@@ -144,7 +149,7 @@ class ModelHost(Batch):
         opening = asyncio.get_running_loop().create_future()
         self._opening[key] = opening
         try:
-            session.slot, row = self.table.open_on(ids, session.scope)
+            session.slot, row = self.table.open_on(ids, session.scope, session.encoded)
             have = self.table.length(session.slot)
             if row is None:
                 if have == len(ids):
@@ -178,7 +183,9 @@ class ModelHost(Batch):
                 f"{session.path}: {held + len(ids)} tokens do not fit the context of {self.backend.context} tokens",
                 hint="shorten the prompt, lower max_tokens, or use a model with a longer context",
             )
-        estimate = self.backend.shape.flops(len(ids), _context(held, len(ids)), _logits_rows(len(ids), rows, score, hidden))
+        context = _context(held, len(ids), self.table.prompt(session.slot))
+        logits_rows = _logits_rows(len(ids), rows, score, hidden)
+        estimate = self.backend.shape.flops(len(ids), context, logits_rows, len(self.table.unread(session.slot)))
         session.meter.admit(estimate, self.pass_seconds)
         request = _Request(
             session.slot,
@@ -186,7 +193,7 @@ class ModelHost(Batch):
             rows,
             score,
             hidden,
-            max(0, len(session.prompt_ids) + len(session.prefix_ids) - held),
+            max(0, len(session.before) + len(session.prefix_ids) - held),
             session.meter,
             session.path,
             asyncio.get_running_loop().create_future(),
@@ -243,7 +250,9 @@ class ModelHost(Batch):
             if not self._placed(request, alone=not ready):
                 continue
             part = self._part(request, min(PREFILL_CHUNK, room))
-            room -= len(part.step.ids)
+            if chosen and len(part.step.prompt) > room:
+                continue  # an encoder reads a prompt as a whole: in the next pass
+            room -= part.tokens
             chosen.append(part)
         return chosen or (self._choose() if self._requests and ready else [])
 
@@ -274,39 +283,39 @@ class ModelHost(Batch):
 
     def _part(self, request: _Request, most: int) -> _Part:
         """The next tokens of a request (those its slot has lost come first), and which of its rows they bring."""
-        place = self.table.place(request.slot)
+        place, prompt = self.table.place(request.slot), self.table.unread(request.slot)
         if missing := self.table.missing(request.slot):
-            return _Part(request, Step(place, missing[:most], 0), again=True)
+            return _Part(request, Step(place, missing[:most], 0, prompt=prompt), again=True)
         end = min(len(request.ids), request.fed + most)
         first_row = len(request.ids) - request.rows
         rows = 1 if request.score else max(0, end - max(first_row, request.fed))
-        return _Part(request, Step(place, request.ids[request.fed : end], rows, request.score, request.hidden), again=False)
+        ids = request.ids[request.fed : end]
+        return _Part(request, Step(place, ids, rows, request.score, request.hidden, prompt), again=False)
 
     def _account(self, chosen: list[_Part], results: list[StepResult], seconds: float) -> None:
         """Hands a pass's rows and costs to those who asked."""
         self.pass_seconds = seconds
         self._passes += 1
-        total = sum(len(part.step.ids) for part in chosen)
-        if self.calibrated is not None and all(
-            part.step.rows == len(part.step.ids) and not part.step.hidden for part in chosen
-        ):
+        total = sum(part.tokens for part in chosen)
+        if self.calibrated is not None and all(part.step.rows == part.tokens and not part.step.hidden for part in chosen):
             self.calibrated = self.calibrated.observed(total, seconds)
         for part, result in zip(chosen, results, strict=True):
             request, step, count = part.request, part.step, len(part.step.ids)
             held = self.table.filled(request.slot)
-            context = _context(held, count)
+            context = _context(held, count, self.table.prompt(request.slot))
+            read = len(step.prompt)
             logits_rows = _logits_rows(count, step.rows, step.score, step.hidden)
             self.table.fed(request.slot, step.ids, again=part.again)
             request.take(part, result)
             share = PassShare(
                 self._passes,
                 len(chosen),
-                count,
-                context,
+                part.tokens,
+                context + read * read,
                 logits_rows,
-                self.backend.shape.flops(count, context, logits_rows),
+                self.backend.shape.flops(count, context, logits_rows, read),
                 seconds,
-                seconds * count / total,
+                seconds * part.tokens / total,
                 part.again or request.fed <= request.prompt_tokens,
             )
             if not part.again:  # spent now, and no longer under way
@@ -363,6 +372,7 @@ def _logits_rows(tokens: int, rows: int, score: bool, hidden: bool) -> int:
     return tokens if score else 0 if hidden else rows
 
 
-def _context(held: int, tokens: int) -> int:
-    """Positions attended to by ``tokens`` new tokens after ``held``, each including itself."""
-    return tokens * held + tokens * (tokens + 1) // 2
+def _context(held: int, tokens: int, prompt: Sequence[int]) -> int:
+    """Positions attended to by ``tokens`` new tokens after ``held``, each including itself; and, where an encoder has read the
+    prompt, all of that."""
+    return tokens * (held + len(prompt)) + tokens * (tokens + 1) // 2

@@ -7,9 +7,33 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from counterpoint.errors import ContextFull, Unsupported
+from counterpoint.errors import ContextFull, ModelError, Unsupported
 from counterpoint.host import Meter, ModelHost
-from counterpoint.session import KnownRows, Rows, Session, row_count
+from counterpoint.session import Backend, KnownRows, Rows, Session, row_count
+
+
+def check_context(backend: Backend, prompt_ids: Sequence[int], prefix_ids: Sequence[int], path: str, model: str) -> None:
+    """Refuses a prompt, or the beginning of an answer, that leaves no room for one.
+
+    Raises:
+        ModelError: it does not fit, naming the node ``path`` and its ``model``.
+    """
+    prompt, prefix, starts = len(prompt_ids), len(prefix_ids), len(backend.start_ids)
+    if starts and prompt > backend.context:
+        raise ModelError(
+            f"{path}: the prompt has {prompt} tokens, and the encoder of {model} reads at most {backend.context}",
+            hint="shorten the prompt, or use a model with a longer context",
+        )
+    if starts and starts + prefix >= backend.context:
+        raise ModelError(
+            f"{path}: the answer begins with {prefix} tokens, and the decoder of {model} holds {backend.context} with the rest",
+            hint="shorten the prompt's prefix, or use a model with a longer context",
+        )
+    if not starts and prompt + prefix >= backend.context:
+        raise ModelError(
+            f"{path}: the prompt has {prompt + prefix} tokens, and the context of {model} holds {backend.context} with its answer",
+            hint="shorten the prompt, or use a model with a longer context",
+        )
 
 
 class LeafSession(Session):
@@ -33,7 +57,12 @@ class LeafSession(Session):
         self.prefix_ids = tuple(prefix_ids)
         self.stop_ids = stop_ids
         self.stop_strings = stop_strings
-        self.room = host.backend.context - len(self.prompt_ids)
+        starts = host.backend.start_ids
+        self.encoded = self.prompt_ids if starts else ()
+        """What the model's encoder reads, where it has one."""
+        self.before = starts or self.prompt_ids
+        """What the slot holds before the response: the prompt, or what a decoder begins with."""
+        self.room = host.backend.context - len(self.before)
         self.meter = meter
         self.scope = scope
         self.slot = -1
@@ -43,7 +72,7 @@ class LeafSession(Session):
 
     @property
     def length(self) -> int:
-        return self.host.table.length(self.slot) + len(self._waiting) - len(self.prompt_ids)
+        return self.host.table.length(self.slot) + len(self._waiting) - len(self.before)
 
     async def logits(self) -> Tensor:
         row = self._known.at(self.length)
@@ -51,7 +80,7 @@ class LeafSession(Session):
             return row
         if not self._waiting:  # the row was never asked for: feed the last token again
             at = self.host.table.length(self.slot) - 1
-            last = (self.prompt_ids + self.prefix_ids)[at] if at < len(self.prompt_ids) else None
+            last = self.before[at] if at < len(self.before) else None
             if last is None:
                 last = self.host.table.tokens(self.slot)[at]
             self.host.table.truncate(self.slot, at)
@@ -115,10 +144,10 @@ class LeafSession(Session):
     def rollback(self, length: int) -> None:
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot roll back to {length}: the session has {self.length} response tokens")
-        unfed = length + len(self.prompt_ids) - self.host.table.length(self.slot)
+        unfed = length + len(self.before) - self.host.table.length(self.slot)
         del self._waiting[max(0, unfed) :]
         if unfed < 0:
-            self.host.table.truncate(self.slot, length + len(self.prompt_ids))
+            self.host.table.truncate(self.slot, length + len(self.before))
         self._known.cut(length)
 
     async def fork(self, n: int) -> list[Session]:
@@ -143,12 +172,12 @@ class LeafSession(Session):
     def adopt(self, donor: LeafSession, tokens: int) -> None:
         """Becomes a copy of the first ``tokens`` tokens of another session's slot."""
         self.slot = self.host.table.copy(donor.slot, tokens)
-        row = donor._known.at(tokens - len(self.prompt_ids))
+        row = donor._known.at(tokens - len(self.before))
         if row is not None:
-            self.set_rows(row[None], tokens - len(self.prompt_ids))
+            self.set_rows(row[None], tokens - len(self.before))
 
     def close(self) -> None:
         if not self.closed and self.slot >= 0:
-            row = self._known.at(self.host.table.length(self.slot) - len(self.prompt_ids))
+            row = self._known.at(self.host.table.length(self.slot) - len(self.before))
             self.host.park(self.slot, row[None].clone() if row is not None else None)
         self.closed = True

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from counterpoint.errors import BridgeError
-from counterpoint.session import ModelShape
 from counterpoint.settings import Sampling
+from counterpoint.shape import ModelShape
 
 if TYPE_CHECKING:
     from counterpoint.bridge import Bridges, Mapping, TokenizerBridge
@@ -40,7 +40,7 @@ class ModelFacts:
     """Memory of the weights as they will be loaded."""
     shape: ModelShape | None = None
     context: int | None = None
-    """Most tokens of prompt and response together."""
+    """Most tokens of prompt and response together; of each of them, where an encoder reads the prompt."""
     has_chat_template: bool | None = None
     tokenizer: Tokenizer | None = None
     device: str = "cpu"

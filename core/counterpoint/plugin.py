@@ -45,8 +45,9 @@ from counterpoint.prompt import Completion, FinishReason, Message, Prompt
 from counterpoint.rendering import jinja_template
 from counterpoint.response import Response
 from counterpoint.running import Run
-from counterpoint.session import Backend, CacheFull, Draft, DraftSession, ModelShape, Rows, Session, Step, StepResult, row_count
+from counterpoint.session import Backend, CacheFull, Draft, DraftSession, Rows, Session, Step, StepResult, row_count
 from counterpoint.settings import Budget, Sampling
+from counterpoint.shape import EncoderShape, ModelShape
 from counterpoint.spelling import token_bytes
 from counterpoint.tasks import Columns, TaskType
 from counterpoint.tokenizer import IncrementalText, Tokenizer
@@ -76,6 +77,7 @@ __all__ = [
     "Drafter",
     "Drawn",
     "Emitted",
+    "EncoderShape",
     "EvaluationError",
     "Event",
     "EventBase",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from counterpoint.draws import Purpose
 from counterpoint.errors import Unsupported
+from counterpoint.shape import ModelShape
 from counterpoint.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -184,29 +185,6 @@ class DraftSession(ABC):
 
 
 @dataclass(frozen=True)
-class ModelShape:
-    """What the cost of a pass depends on."""
-
-    parameters: int
-    """Weights in matrix multiplications, embeddings and the output head left out."""
-    layers: int
-    heads: int
-    head_dim: int
-    hidden: int
-    vocabulary: int
-    kv_bytes: int
-    """Bytes of KV cache per token."""
-
-    def flops(self, tokens: int, context: int, logits_rows: int) -> float:
-        """FLOPs as executed: 2·parameters·tokens + 4·layers·heads·head_dim·Σcontext + 2·hidden·vocabulary·rows."""
-        return (
-            2.0 * self.parameters * tokens
-            + 4.0 * self.layers * self.heads * self.head_dim * context
-            + 2.0 * self.hidden * self.vocabulary * logits_rows
-        )
-
-
-@dataclass(frozen=True)
 class Step:
     """One row's part of a ragged pass: feed ``ids`` to ``slot`` and return the last ``rows`` rows of logits."""
 
@@ -217,6 +195,9 @@ class Step:
     """Instead of all rows: the log-probabilities of ``ids[1:]``, and the last row."""
     hidden: bool = False
     """Instead of logits: rows of hidden states (only where :attr:`Backend.gives_hidden`)."""
+    prompt: Sequence[int] = ()
+    """What the encoder reads before the decoder is fed (only where :attr:`Backend.start_ids`); the slot keeps what comes of it,
+    whatever is truncated, and its copies share it. Given once, with the slot's first tokens."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +222,10 @@ class Backend(ABC):
     tokenizer: Tokenizer
     shape: ModelShape
     context: int
-    """Most tokens a slot holds."""
+    """Most tokens a slot holds; an encoder reads at most as many."""
+    start_ids: tuple[int, ...] = ()
+    """In a model with an encoder, which reads the prompt (:attr:`Step.prompt`): what its decoder begins with. Slots then hold the
+    decoder's tokens alone, these first. Empty where there is no encoder, and slots hold the prompt."""
     cache_tokens: int | None = None
     """Most tokens that all slots hold together; None where memory is the only limit."""
     stop_ids: frozenset[int]
@@ -273,9 +257,10 @@ class Backend(ABC):
         return None
 
     def module(self) -> nn.Module:
-        """The model as a causal language model of transformers with its ordinary attention, for trainers and learned heads.
+        """The model as a language model of transformers with its ordinary attention, for trainers and learned heads.
 
-        ``module(input_ids).logits`` knows nothing of slots. The weights are shared: whoever trains works on a copy.
+        ``module(input_ids).logits`` knows nothing of slots; a model with an encoder wants ``decoder_input_ids``, too. The weights
+        are shared: whoever trains works on a copy.
 
         Raises:
             Unsupported: this backend has none (:attr:`LeafModel.has_module` says so before).

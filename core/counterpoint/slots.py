@@ -34,6 +34,15 @@ class _Slot:
     """How often room had been made when this slot had to give way."""
     scope: str = ""
     """Sessions of one scope share beginnings."""
+    prompt: tuple[int, ...] = ()
+    """What the model's encoder reads; only with an equal one are beginnings alike. Empty where there is no encoder."""
+    read: bool = False
+    """Whether the place holds what the encoder made of it."""
+
+    @property
+    def size(self) -> int:
+        """Tokens that take memory."""
+        return len(self.tokens) + len(self.prompt)
 
 
 class SlotTable:
@@ -64,17 +73,23 @@ class SlotTable:
         """How many they are."""
         return len(self._slots[slot].tokens)
 
-    def open_on(self, ids: Sequence[int], scope: str = "") -> tuple[int, Tensor | None]:
-        """A slot that holds the longest beginning of ``ids`` known in its scope, and the row after it if that is all of them."""
+    def open_on(self, ids: Sequence[int], scope: str = "", prompt: tuple[int, ...] = ()) -> tuple[int, Tensor | None]:
+        """A slot that holds the longest beginning of ``ids`` known in its scope, and the row after it if that is all of them.
+
+        Args:
+            ids: the tokens it is to begin with.
+            scope: of the session.
+            prompt: what the model's encoder reads; another slot serves only if it has read the same.
+        """
         best, length = None, 0
         for number, slot in self._slots.items():
-            if slot.scope != scope:
+            if slot.scope != scope or slot.prompt != prompt:
                 continue
             common = _common_prefix(slot.tokens[: slot.filled], ids)
             if common > length or (common == length and common and number in self._parked):
                 best, length = number, common
-        if best is None or length < min(_WORTH_COPYING, len(ids)):
-            return self._add(_Slot(scope=scope)), None
+        if best is None or (length < min(_WORTH_COPYING, len(ids)) and not prompt):
+            return self._add(_Slot(scope=scope, prompt=prompt)), None
         if best in self._parked and 2 * length >= self.length(best):
             row = self._parked.pop(best)
             complete = length == len(ids) == self.length(best)
@@ -104,12 +119,12 @@ class SlotTable:
     def copy(self, slot: int, length: int) -> int:
         """A new slot with the first ``length`` tokens of another."""
         found = self._slots[slot]
-        twin = _Slot(found.tokens[:length], scope=found.scope)
+        twin = _Slot(found.tokens[:length], scope=found.scope, prompt=found.prompt)
         held = min(length, found.filled)
-        if found.place is not None and held:
+        if found.place is not None and (held or found.read):
             while True:
                 try:
-                    twin.place, twin.filled = self._backend.copy(found.place, held), held
+                    twin.place, twin.filled, twin.read = self._backend.copy(found.place, held), held, found.read
                     break
                 except CacheFull:
                     if not self.give_back_oldest(besides=slot):
@@ -127,7 +142,7 @@ class SlotTable:
         limit = PARKED_TOKENS
         if self._backend.cache_tokens is not None:
             limit = min(limit, self._backend.cache_tokens // 2)
-        while sum(map(self.length, self._parked)) > limit or len(self._parked) > PARKED_SLOTS:
+        while sum(self._slots[number].size for number in self._parked) > limit or len(self._parked) > PARKED_SLOTS:
             self.give_back_oldest()
 
     def give_back_oldest(self, *, besides: int | None = None) -> bool:
@@ -159,7 +174,7 @@ class SlotTable:
         """
         found = self._slots[slot]
         if found.place is None:
-            found.place, found.filled = self._backend.new_slot(), 0
+            found.place, found.filled, found.read = self._backend.new_slot(), 0, False
         return found.place
 
     def filled(self, slot: int) -> int:
@@ -171,9 +186,19 @@ class SlotTable:
         found = self._slots[slot]
         return found.tokens[found.filled :]
 
-    def fed(self, slot: int, ids: Sequence[int], *, again: bool) -> None:
-        """Notes what a pass has fed: missing tokens, or new ones."""
+    def prompt(self, slot: int) -> tuple[int, ...]:
+        """What the model's encoder reads for a slot."""
+        return self._slots[slot].prompt
+
+    def unread(self, slot: int) -> tuple[int, ...]:
+        """The same, where the encoder still has to read it before the slot is fed."""
         found = self._slots[slot]
+        return () if found.read else found.prompt
+
+    def fed(self, slot: int, ids: Sequence[int], *, again: bool) -> None:
+        """Notes what a pass has fed: missing tokens, or new ones; the prompt has been read with the first."""
+        found = self._slots[slot]
+        found.read = bool(found.prompt)
         if not again:
             found.tokens.extend(ids)
         found.filled += len(ids)
@@ -192,7 +217,7 @@ class SlotTable:
             slot = self._slots[number]
             if slot.place is not None and number != besides and number not in self._parked:
                 self._backend.free(slot.place)
-                slot.place, slot.filled, slot.gave_way = None, 0, self._room_made
+                slot.place, slot.filled, slot.read, slot.gave_way = None, 0, False, self._room_made
                 return number
         return None
 

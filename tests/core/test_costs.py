@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from counterpoint import paths
 from counterpoint.calibration import calibrate
 from counterpoint.costs import PassCosts, nominal_costs, total_costs
-from counterpoint.session import ModelShape
+from counterpoint.shape import ModelShape
 from counterpoint.testing import FakeModel
 from counterpoint.testing.fake import FakeBackend
 

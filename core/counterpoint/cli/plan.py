@@ -17,6 +17,7 @@ from counterpoint.planning import ModelFacts
 from counterpoint.prompt import Prompt
 
 _CONTEXT = 256  # positions a token is taken to attend to, in predictions
+_ENDLESS = 1 << 30  # a context of so many tokens is that of a model which has no limit of its own
 
 
 def add(app: typer.Typer) -> None:
@@ -136,7 +137,7 @@ def _show_models(cli: Cli, plan: Plan, prompt: Prompt | None) -> None:
         right="weights,context,vocabulary,prompt,a token costs,a pass takes",
     )
     for path, facts in plan.facts.items():
-        flops, seconds, tokens = flops_per_token(facts), seconds_per_pass(facts), prompt_tokens(plan, path, prompt)
+        seconds, tokens = seconds_per_pass(facts), prompt_tokens(plan, path, prompt)
         models.add_row(
             path,
             facts.source,
@@ -144,10 +145,10 @@ def _show_models(cli: Cli, plan: Plan, prompt: Prompt | None) -> None:
             "?" if facts.weight_bytes is None else bytes_text(facts.weight_bytes),
             facts.dtype,
             facts.device,
-            "?" if facts.context is None else str(facts.context),
+            "?" if facts.context is None else "no limit" if facts.context >= _ENDLESS else str(facts.context),
             str(facts.tokenizer.size) if facts.tokenizer else "?",
             "" if tokens is None else f"{tokens} tokens",
-            "?" if flops is None else flops_text(flops),
+            _costs(facts),
             "?" if seconds is None else seconds_text(seconds),
         )
     cli.out.print()
@@ -161,6 +162,16 @@ def _show_models(cli: Cli, plan: Plan, prompt: Prompt | None) -> None:
     cli.out.print(line, markup=False, soft_wrap=True)
     if plan.download_bytes:
         cli.out.print(f"to download: {bytes_text(plan.download_bytes)}", markup=False, soft_wrap=True)
+
+
+def _costs(facts: ModelFacts) -> str:
+    """What a token costs; and what one that an encoder reads does, which is paid once for all answers to a prompt."""
+    flops = flops_per_token(facts)
+    if flops is None or facts.shape is None:
+        return "?"
+    if (encoder := facts.shape.encoder) is None:
+        return flops_text(flops)
+    return f"{flops_text(flops)}, of a prompt {flops_text(encoder.flops(_CONTEXT) / _CONTEXT)}"
 
 
 def _through(target: str) -> str:

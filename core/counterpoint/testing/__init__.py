@@ -15,7 +15,7 @@ from counterpoint.testing.laws import (
     assert_verifier_laws,
     make_engine,
 )
-from counterpoint.testing.tiny import save_tiny_gguf, save_tiny_model
+from counterpoint.testing.tiny import save_tiny_encoder_decoder, save_tiny_gguf, save_tiny_model
 
 __all__ = [
     "CharTokenizer",
@@ -25,6 +25,7 @@ __all__ = [
     "assert_session_laws",
     "assert_verifier_laws",
     "make_engine",
+    "save_tiny_encoder_decoder",
     "save_tiny_gguf",
     "save_tiny_model",
 ]

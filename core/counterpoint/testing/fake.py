@@ -13,7 +13,8 @@ from counterpoint.costs import PassCosts
 from counterpoint.hooks import hookimpl
 from counterpoint.node import LeafModel, Node
 from counterpoint.planning import ModelFacts, Resources
-from counterpoint.session import Backend, CacheFull, ModelShape, Step, StepResult
+from counterpoint.session import Backend, CacheFull, Step, StepResult
+from counterpoint.shape import ModelShape
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Architecture = Literal["full", "grouped", "sliding"]
+EncoderDecoder = Literal["t5", "gated", "mt5", "umt5", "bart"]
 
 _COMMON: dict[str, Any] = {
     "hidden_size": 32,
@@ -33,16 +34,10 @@ def save_tiny_model(folder: Path, architecture: Architecture = "grouped", *, see
         seed: of the weights; equal seeds make equal models.
         layers: how many.
     """
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, PreTrainedTokenizerFast
 
     folder.mkdir(parents=True, exist_ok=True)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>", pad_token="<end>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=_bytes(), eos_token="<end>", pad_token="<end>")
     tokenizer.chat_template = _CHAT
     tokenizer.save_pretrained(folder)
     size = len(tokenizer)
@@ -60,14 +55,100 @@ def save_tiny_model(folder: Path, architecture: Architecture = "grouped", *, see
     else:
         heads = 4 if architecture == "full" else 2
         config = LlamaConfig(**_COMMON, vocab_size=size + 7, num_hidden_layers=layers, num_key_value_heads=heads)
+    _save_random(AutoModelForCausalLM, config, folder, seed)
+    return folder
+
+
+def save_tiny_encoder_decoder(
+    folder: Path, architecture: EncoderDecoder = "t5", *, seed: int = 0, layers: int = 2, context: int = 512
+) -> Path:
+    """Writes the folder of a model with an encoder and a decoder, and returns it. Its byte-level tokenizer puts ``<end>`` behind
+    what the encoder reads, and has no chat template.
+
+    Args:
+        folder: where to; made when absent.
+        architecture: ``t5`` (one matrix for embeddings and head), ``gated`` (T5 1.1: two, and gated layers), ``mt5``, ``umt5`` or
+            ``bart``, whose positions are learned.
+        seed: of the weights; equal seeds make equal models.
+        layers: of the decoder; the encoder has one more.
+        context: longest text of encoder and decoder, in tokens (``bart``; T5's positions are relative).
+    """
+    from tokenizers import processors
+    from transformers import (
+        AutoModelForSeq2SeqLM,
+        BartConfig,
+        MT5Config,
+        PreTrainedTokenizerFast,
+        T5Config,
+        UMT5Config,
+    )
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=_bytes(), eos_token="<end>", pad_token="<pad>")
+    end = [("<end>", tokenizer.eos_token_id)]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("$A <end>", special_tokens=end)
+    tokenizer.save_pretrained(folder)
+    common: dict[str, Any] = {
+        "vocab_size": len(tokenizer) + 7,
+        "d_model": 32,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "decoder_start_token_id": tokenizer.pad_token_id,
+    }
+    config: Any
+    if architecture == "bart":
+        widths = {"encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "encoder_attention_heads": 2, "decoder_attention_heads": 4}
+        config = BartConfig(
+            **common | widths,
+            encoder_layers=layers + 1,
+            decoder_layers=layers,
+            max_position_embeddings=context,
+            bos_token_id=None,
+            forced_eos_token_id=None,
+            tie_word_embeddings=False,  # a random model whose head is its embeddings repeats itself
+        )
+    else:
+        kind = {"t5": T5Config, "gated": T5Config, "mt5": MT5Config, "umt5": UMT5Config}[architecture]
+        forward = "relu" if architecture == "t5" else "gated-gelu"
+        own = {"tie_word_embeddings": False} if architecture == "gated" else {}
+        config = kind(
+            **common | own,
+            d_kv=16,  # not the width divided by the heads
+            d_ff=64,
+            num_layers=layers + 1,
+            num_decoder_layers=layers,
+            num_heads=4,
+            relative_attention_num_buckets=8,
+            relative_attention_max_distance=20,
+            feed_forward_proj=forward,
+        )
+    _save_random(AutoModelForSeq2SeqLM, config, folder, seed, untied=architecture == "gated")
+    return folder
+
+
+def _bytes() -> Any:
+    """A tokenizer with a token for every byte."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    return core
+
+
+def _save_random(kind: Any, config: Any, folder: Path, seed: int, *, untied: bool = False) -> None:
+    import torch
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config)
+        model = kind.from_config(config)
+        if untied:
+            model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
         for parameter in model.parameters():  # wider than the usual start, so that distributions differ visibly
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(folder)
-    return folder
 
 
 def save_tiny_gguf(

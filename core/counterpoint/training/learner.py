@@ -19,25 +19,43 @@ from counterpoint.training.pairs import EncodedPair
 from counterpoint.training.supervised import FineTuning
 
 
+def refuse_encoder(backend: Backend, path: str) -> None:
+    """Refuses a model with an encoder, for a trainer that lays prompt and answer end to end. ``plan`` cannot, where the model is not
+    here yet.
+
+    Raises:
+        Unsupported: it has one.
+    """
+    if backend.start_ids:
+        raise Unsupported(
+            f"{path}: trains causal models, and this one has an encoder that reads the prompt", hint="name a causal model"
+        )
+
+
 class Learner:
-    """A causal language model of which ``full``, ``lora`` or nothing (``head``) learns. The engine's weights stay as they are.
+    """A language model of which ``full``, ``lora`` or nothing (``head``) learns. The engine's weights stay as they are.
 
     Args:
         node: the trainer; its fields ``learn``, ``lora_…`` and ``save`` say what learns and what is left of it.
         path: its path, for errors.
         seed: of the adapters' random weights.
         backend: of the model.
+        encoders: whether the trainer can do with a model that has an encoder: one that asks :meth:`answer_logits` can.
 
     Attributes:
         module: the model as a module of transformers, without dropout; ``module(input_ids=ids, use_cache=False).logits``.
         parameters: what learns of it, by name, float32.
 
     Raises:
-        Unsupported: quantised weights cannot learn in full; adapters do not fit the model, or the peft package is not here.
+        Unsupported: quantised weights cannot learn in full; adapters do not fit the model, or the peft package is not here; the
+            model has an encoder, and the trainer takes none.
     """
 
-    def __init__(self, node: FineTuning, path: str, seed: int, backend: Backend) -> None:
+    def __init__(self, node: FineTuning, path: str, seed: int, backend: Backend, *, encoders: bool = False) -> None:
+        if not encoders:
+            refuse_encoder(backend, path)
         self._node = node
+        self._start_ids = backend.start_ids
         self._peft: Any = None
         module: Any = backend.module()
         self._dtypes = {name: weight.dtype for name, weight in module.named_parameters()}
@@ -68,7 +86,7 @@ class Learner:
             ) from None
         node = self._node
         config = LoraConfig(
-            task_type="CAUSAL_LM",
+            task_type="SEQ_2_SEQ_LM" if self._start_ids else "CAUSAL_LM",
             r=node.lora_rank,
             lora_alpha=node.lora_alpha,
             lora_dropout=0.0,
@@ -88,6 +106,33 @@ class Learner:
         """Where the model is."""
         return next(self.module.parameters()).device  # type: ignore[no-any-return]
 
+    def answer_logits(self, pairs: Sequence[EncodedPair]) -> tuple[Tensor, Tensor]:
+        """Logits that predict the tokens of answers, ``[answer tokens, vocabulary]``, and these tokens, ``[answer tokens]``, one
+        answer after the other."""
+        if self._start_ids:
+            return self._decoded(pairs)
+        ids, wanted, targets = padded(pairs, self.device)
+        with head_at(self.module, wanted):
+            return self.module(input_ids=ids, use_cache=False).logits[0], targets
+
+    def _decoded(self, pairs: Sequence[EncodedPair]) -> tuple[Tensor, Tensor]:
+        """The same of a model with an encoder, whose padding it must not see."""
+        prompts, answers = max(len(pair.prompt) for pair in pairs), max(len(pair.response) for pair in pairs)
+        read = [[*pair.prompt, *[0] * (prompts - len(pair.prompt))] for pair in pairs]
+        seen = [[at < len(pair.prompt) for at in range(prompts)] for pair in pairs]
+        fed = [[*self._start_ids, *pair.response[:-1], *[0] * (answers - len(pair.response))] for pair in pairs]
+        rows = [row for row, pair in enumerate(pairs) for _ in pair.response]
+        columns = [len(self._start_ids) - 1 + at for pair in pairs for at in range(len(pair.response))]
+        device = self.device
+        with head_at(self.module, (torch.tensor(rows, device=device), torch.tensor(columns, device=device))):
+            logits = self.module(
+                input_ids=torch.tensor(read, device=device),
+                attention_mask=torch.tensor(seen, dtype=torch.long, device=device),
+                decoder_input_ids=torch.tensor(fed, device=device),
+                use_cache=False,
+            ).logits[0]
+        return logits, torch.tensor([token_id for pair in pairs for token_id in pair.response], device=device)
+
     @property
     def artifact_bytes(self) -> int:
         """Size of what :meth:`save` writes beyond the parameters, for :func:`~counterpoint.training.loop.fit`."""
@@ -102,13 +147,26 @@ class Learner:
                 self._peft.save_pretrained(folder)
                 return
             if self._peft is not None:
-                model = copy.deepcopy(self._peft).merge_and_unload()  # a copy: the base's weights are the engine's
+                model = merged(copy.deepcopy(self._peft))  # a copy: the base's weights are the engine's
             else:
                 model = self.module
                 for name, weight in model.named_parameters():
                     weight.data = weight.data.to(self._dtypes[name])
             model.save_pretrained(folder)
         backend.save_tokenizer(folder)
+
+
+def merged(adapted: Any) -> Any:
+    """A model with its adapters merged into its weights, in place."""
+    base = adapted.get_base_model()
+    tied = base.get_output_embeddings().weight is base.get_input_embeddings().weight
+    said = base.config.tie_word_embeddings
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Input and output embeddings are no longer tied", UserWarning)
+        model = adapted.merge_and_unload()
+    if not tied:  # peft takes the configuration for wrong, which of a T5 1.1 is always the same
+        model.config.tie_word_embeddings = said
+    return model
 
 
 def padded(pairs: Sequence[EncodedPair], device: torch.device) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:

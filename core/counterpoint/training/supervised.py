@@ -67,13 +67,18 @@ class SupervisedTraining(Trainer):
         if self.held_out == 0 and self.held_out_file is None:
             plan.warn("nothing is held out, so that training neither stops early nor tells whether it overfits")
 
-    def check_trainable(self, plan: NodePlan, model: str | Node) -> None:
-        """Refuses a model that gives no torch module."""
+    def check_trainable(self, plan: NodePlan, model: str | Node, *, encoders: bool = False) -> None:
+        """Refuses a model that gives no torch module, and, unless the trainer can do with ``encoders``, one that has an encoder."""
         path, node = plan.resolve(model)
         if not isinstance(node, LeafModel) or not node.has_module:
             plan.refuse(
                 f"'{path}' ({node.kind}) cannot be trained with: it gives no torch module",
                 "use a huggingface model, which takes the same sources",
+            )
+        facts = plan.facts(model)
+        if not encoders and facts is not None and facts.shape is not None and facts.shape.encoder is not None:
+            plan.refuse(
+                f"'{path}' has an encoder that reads the prompt, and '{self.kind}' trains causal models", "name a causal model"
             )
 
     def check_length(self, plan: NodePlan, model: str | Node, name: str) -> None:

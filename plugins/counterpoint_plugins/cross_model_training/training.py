@@ -10,7 +10,7 @@ from torch import Tensor
 
 from counterpoint.plugin import Backend, LeafModel, ModelError
 from counterpoint.training import EncodedPair, Reporter, Workshop, identity
-from counterpoint.training.learner import no_progress_bars
+from counterpoint.training.learner import no_progress_bars, refuse_encoder
 from counterpoint.training.loop import Objective, fit
 from counterpoint_plugins.cross_model_training.card import make_card
 from counterpoint_plugins.cross_model_training.delta import Combination, make_delta
@@ -64,6 +64,9 @@ def train(
         RunError: losses that are no numbers, a full disk, other settings than those of the checkpoints.
     """
     backend = template[2]
+    for loaded in (template, start):
+        if loaded is not None:
+            refuse_encoder(loaded[2], f"{path}: '{loaded[0]}'")
     if start is not None and start[2].tokenizer.fingerprint != backend.tokenizer.fingerprint:
         raise ModelError(
             f"{path}: '{start[0]}' does not have the vocabulary of the template '{template[0]}'", hint="see `counterpoint plan`"

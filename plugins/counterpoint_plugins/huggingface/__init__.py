@@ -1,4 +1,4 @@
-"""The `huggingface` backend: causal language models of the transformers library."""
+"""The `huggingface` backend: language models of the transformers library."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from counterpoint.plugin import Backend, LeafModel, ModelFacts, Resources, hooki
 
 
 class HuggingFaceModel(LeafModel):
-    """A causal language model run by transformers.
+    """A language model run by transformers: a causal one, or one with an encoder and a decoder (t5, mt5, umt5 and bart).
 
     Rows of different lengths share one pass without padding: the tokens of all rows are laid end to end, and only attention
-    looks at each row's own slot of the cache.
+    looks at each row's own slot of the cache. An encoder reads a prompt once, as a whole, in the pass that feeds the decoder's
+    first token; slots then hold the decoder's tokens alone, and sessions on that prompt share what was read.
+
+    A pass is charged the FLOPs that it executes: those of its new tokens, of the positions that they attend to (the prompt's, too,
+    where an encoder has read it) and of its rows of logits; and, for a prompt that is read in it, those of the encoder and of the
+    keys and values of cross-attention. :meth:`ModelShape.flops` and :meth:`EncoderShape.flops` are the formulas.
     """
 
     has_module: ClassVar[bool] = True

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+)
 from transformers.utils import logging
 
 from counterpoint.plugin import CounterpointError, ModelError, ModelFacts, ModelShape, Resources, Unsupported
+from counterpoint.training.learner import merged
+from counterpoint_plugins.huggingface import encoder_decoder, reading
 from counterpoint_plugins.huggingface.attention import NAME
 from counterpoint_plugins.huggingface.backend import HuggingFaceBackend
 from counterpoint_plugins.huggingface.tokenizer import HuggingFaceTokenizer
@@ -81,15 +90,16 @@ def load(node: HuggingFaceModel, resources: Resources) -> HuggingFaceBackend:
     config, shape, _ = _describe(files.directory)
     dtype = _dtype(node, config)
     device = _device(node)
+    architecture: Any = AutoModelForCausalLM if shape.encoder is None else AutoModelForSeq2SeqLM
     options: dict[str, Any] = {"device_map": "auto" if device == "balanced" else device}
     if node.quantization:
         options["quantization_config"] = _quantization(node.quantization)
     try:
-        with _LOADING, _no_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(
+        with _LOADING, _no_progress_bars(), encoder_decoder.no_advice_on_tying():
+            model = architecture.from_pretrained(
                 files.directory,
                 dtype=dtype,
-                attn_implementation=NAME,
+                attn_implementation=NAME if shape.encoder is None else reading.NAME,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
@@ -108,14 +118,16 @@ def load(node: HuggingFaceModel, resources: Resources) -> HuggingFaceBackend:
     _copy_into_memory(model)
     model.eval()
     tokenizer = _tokenizer(files.directory)
-    return HuggingFaceBackend(
-        model,
-        tokenizer,
-        _with_cache_bytes(shape, config, dtype),
-        context=_context(config),
-        stop_ids=_stop_ids(files.directory, tokenizer),
-        kernel=node.attention,
-    )
+    settings: dict[str, Any] = {
+        "context": _context(config),
+        "stop_ids": _stop_ids(files.directory, tokenizer),
+        "kernel": node.attention,
+    }
+    shape = _with_cache_bytes(shape, config, dtype)
+    if shape.encoder is None:
+        return HuggingFaceBackend(model, tokenizer, shape, **settings)
+    starts = encoder_decoder.start_ids(config, files.directory)
+    return encoder_decoder.EncoderDecoderBackend(model, tokenizer, shape, **settings, start_ids=starts)
 
 
 @torch.no_grad()
@@ -151,6 +163,8 @@ def _describe(directory: Path) -> tuple[PreTrainedConfig, ModelShape, int]:
             f"{directory}: transformers does not know this architecture ({error})",
             hint="a newer transformers may; remote code of model repositories is never run",
         ) from error
+    if config.is_encoder_decoder:
+        return config, *encoder_decoder.describe(config, directory)
     text = config.get_text_config()
     layers = set(getattr(text, "layer_types", None) or ["full_attention"])
     if not layers <= _CACHEABLE_LAYERS or getattr(text, "num_kv_shared_layers", None):
@@ -265,4 +279,4 @@ def _adapted(model: Any, adapter: str, resources: Resources) -> Any:
         path = found.directory
     if not (path / "adapter_config.json").is_file():
         raise ModelError(f"no peft adapter at '{adapter}'", hint="the folder needs adapter_config.json and safetensors weights")
-    return PeftModel.from_pretrained(model, str(path), use_safetensors=True).merge_and_unload()
+    return merged(PeftModel.from_pretrained(model, str(path), use_safetensors=True))

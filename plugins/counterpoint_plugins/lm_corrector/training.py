@@ -25,7 +25,7 @@ from counterpoint.training import (
     sha256,
     source_of,
 )
-from counterpoint.training.learner import Learner, head_at, padded
+from counterpoint.training.learner import Learner
 from counterpoint.training.loop import Objective, fit
 from counterpoint_plugins.lm_corrector.examples import Example
 from counterpoint_plugins.lm_corrector.keeping import Material
@@ -41,14 +41,11 @@ class Targets(Objective[EncodedPair]):
     def __init__(self, learner: Learner, side: Side[EncodedPair], vocabulary: int) -> None:
         self.parameters = learner.parameters
         self.sides = [side]
-        self._module = learner.module
-        self._device = learner.device
+        self._learner = learner
         self._vocabulary = vocabulary
 
     def losses(self, examples: Sequence[EncodedPair]) -> tuple[Tensor, Mapping[str, Tensor]]:
-        ids, wanted, targets = padded(examples, self._device)
-        with head_at(self._module, wanted):
-            logits = self._module(input_ids=ids, use_cache=False).logits[0]
+        logits, targets = self._learner.answer_logits(examples)
         logits = logits[:, : self._vocabulary]  # what is beyond is padding of the weights
         return cross_entropy(logits.float(), targets, reduction="sum"), {}
 
@@ -118,7 +115,7 @@ def train(
             template=words,
         )
     )
-    learner = Learner(node, path, seed, backend)
+    learner = Learner(node, path, seed, backend, encoders=True)
     objective = Targets(learner, side, backend.tokenizer.size)
     trained = fit(node, path, seed, objective, workshop, report, stopping, artifact_bytes=learner.artifact_bytes)
     if trained is None:

@@ -48,7 +48,7 @@ class CorrectorTraining(Proposing, FineTuning):
     def check(self, plan: NodePlan) -> None:
         super().check(plan)
         self.check_candidates(plan)
-        self.check_trainable(plan, self.corrector)
+        self.check_trainable(plan, self.corrector, encoders=True)
         self.check_length(plan, self.corrector, "the corrector")
         self.check_files(plan, self.data, *self.reference_files, self.held_out_file)
 

@@ -39,6 +39,7 @@ class Likelihood(Verifier):
     async def verify(self, prompt: Prompt, completions: Sequence[Completion], run: Run) -> list[Score]:
         probe = await run.open(self.model, NOTHING)  # for its tokenizer and its context: a pass of one token, once
         probe.close()
+        _refuse_ends(probe)
         answers = [completion.text for completion in completions]
         if self.after == "itself":
             return [await self._rolling(answer, probe, run) for answer in answers]
@@ -118,6 +119,17 @@ class Likelihood(Verifier):
         raise Unsupported(
             f"{probe.path}: the model has no token to stand before a text that has nothing before it",
             hint="name one with prefix_token_id=ID in the model arguments",
+        )
+
+
+def _refuse_ends(session: Session) -> None:
+    """Refuses a tokenizer that puts something behind every text, as those of models with an encoder do: an answer would go on after
+    its end, and the harness's cuts between context and answer would be others."""
+    plain, whole = (session.tokenizer.encode("a", add_special=added) for added in (False, True))
+    if whole[-len(plain) :] != plain:
+        raise Unsupported(
+            f"{session.path}: its tokenizer ends every text, so no text can be gone on from",
+            hint="take a causal model for tasks of likelihoods; tasks that generate work with this one",
         )
 
 
