@@ -1,13 +1,13 @@
 """Budget reallocation on HumanEval: k answers of the 0.5B against one greedy answer of the 1.5B, with tests, ranked, and with half of
 the tests.
 
-    python benchmarks/budget_reallocation.py            # about an hour on two cores; goes on where it was stopped
+    python benchmarks/budget_reallocation.py            # about an hour on two idle cores; goes on where it was stopped
 
 Answers are those of `humaneval.py` (all 164 problems; sixteen of the 0.5B at T = 0.8, one greedy of the 1.5B; kept in
 ``results/humaneval``). Added here, a row per problem in ``results/budget_reallocation.jsonl``:
 
-- the likelihood of every answer under the 0.5B and under the 1.5B (`likelihood`, llama.cpp files dequantised, bfloat16), and what
-  that costs. As in the paper, answers cut off at the limit are not ranked;
+- the likelihood of the first eight answers under the 0.5B and under the 1.5B (`likelihood`, llama.cpp files dequantised, bfloat16),
+  and what that costs. As in the paper, answers cut off at the limit are not ranked;
 - whether it passes the first half of its problem's tests, split at the top-level asserts of ``check``.
 
 Reported: pass@k at the FLOPs of one large answer; rank-score@k (Hassid et al., COLM 2024) with the ranker's cost counted; each
@@ -40,6 +40,8 @@ from counterpoint.imperfect import ImperfectVerifier
 FOLDER = RESULTS / "humaneval"
 RANKERS = {"small": SMALL, "large": LARGE}
 KS = (1, 2, 4, 8, 16)
+RANKED = 8
+"""How many of the sixteen answers are ranked: eight of them and their ranking cost twice to four times a large answer."""
 
 
 # --- half of the tests ------------------------------------------------------------------------------------------------------
@@ -66,7 +68,7 @@ def measure(engine: cp.Engine, recipes: dict[str, Any], prompt: cp.Prompt, recor
     completions = [cp.Completion(text=record.text, finish_reason=record.finish_reason) for record in records]  # type: ignore[arg-type]
     row: dict[str, Any] = {}
     for name, recipe in recipes.items():
-        result = engine.verify(recipe, prompt, completions, scope=name).result()
+        result = engine.verify(recipe, prompt, completions[:RANKED], scope=name).result()
         row[name] = [None if math.isnan(score) else round(float(score), 6) for score in result.scores]
         row[f"{name}_gflops"] = round(result.summary.flops / 1e9, 2)
     fields = {name: prompt.fields[name] for name in ("prompt", "entry_point", "test")}
@@ -120,7 +122,8 @@ def ranked(rows: dict[str, dict[str, Any]], sampled: dict[str, list[Record]], ra
     """rank-score@k per problem; a problem none of whose answers can be ranked counts as failed."""
     values = []
     for example, records in sampled.items():
-        pairs = [(verdict(one), score) for one, score in zip(records, rows[example][ranker], strict=True) if score is not None]
+        scored = zip(records[:RANKED], rows[example][ranker], strict=True)
+        pairs = [(verdict(one), score) for one, score in scored if score is not None]
         passed, ranks = [float(one) for one, _ in pairs], [score for _, score in pairs]
         values.append(rank_score_at_k(passed, ranks, min(k, len(passed))) if passed else 0.0)
     return values
@@ -187,7 +190,7 @@ def main() -> None:
         return sum(one.cost(k) for one in tried.values()) / len(tried)
 
     def ranking(name: str, k: int) -> float:
-        return sum(row[f"{name}_gflops"] for row in found.values()) * 1e9 / len(found) * k / 16
+        return sum(row[f"{name}_gflops"] for row in found.values()) * 1e9 / len(found) * k / RANKED
 
     summary: dict[str, Any] = {
         "large, greedy": {"pass@1": percent(mean_interval(reference, verdicts=True)), "gflops": round(budget / 1e9, 1)},
@@ -198,7 +201,7 @@ def main() -> None:
         summary["with tests"][f"k={k}"] = {"of one large answer": round(cost(k) / budget, 3), **beside(ours, reference)}
     for name in RANKERS:
         table = summary[f"ranked by the {name}"] = {}
-        for k in (*KS, 3, 6):
+        for k in (1, 2, 3, 4, 6, RANKED):
             whole = cost(k) + ranking(name, k)
             table[f"k={k}"] = {
                 "of one large answer": round(whole / budget, 3),
