@@ -187,9 +187,7 @@ def load_plugins(extra: Iterable[object] = (), *, entry_point_group: str | None 
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hooks)
     failures: dict[str, str] = {}
-    points = sorted(entry_points(group=entry_point_group), key=_plugin_name) if entry_point_group else []
-    for point in points:
-        name = _plugin_name(point)
+    for name, point in _installed(entry_point_group) if entry_point_group else []:
         if manager.has_plugin(name):
             continue
         try:
@@ -216,8 +214,15 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
         raise
 
 
-def _plugin_name(point: EntryPoint) -> str:
-    return f"{point.dist.name if point.dist else '?'}:{point.name}"
+def _installed(group: str) -> list[tuple[str, EntryPoint]]:
+    """The entry points of a group by ``distribution:name``, in that order."""
+    names: dict[int, str] = {}  # whenever it is asked for its name, a distribution parses its metadata anew
+    found = []
+    for point in entry_points(group=group):
+        if id(point.dist) not in names:
+            names[id(point.dist)] = point.dist.name if point.dist else "?"
+        found.append((f"{names[id(point.dist)]}:{point.name}", point))
+    return sorted(found, key=lambda named: named[0])
 
 
 def describe_validation(error: ValidationError, path: tuple[str | int, ...] = ()) -> list[Problem]:

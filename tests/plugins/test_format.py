@@ -136,7 +136,7 @@ def test_nothing_takes_for_ever(scores: Scores, node: dict[str, Any], answer: st
         monkeypatch.setattr(f"counterpoint_plugins.{module}.PATTERN_SECONDS", 0.2)
     started = time.perf_counter()
     (found,) = scores(node, answer)
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 15
     assert math.isnan(found)
     assert found.detail == "matching is not done after 0.2 s"
 
@@ -146,7 +146,7 @@ def test_the_time_is_for_all_of_an_answer(scores: Scores, monkeypatch: pytest.Mo
     started = time.perf_counter()
     many = {f"{number}{FOREVER}": 1 for number in range(200)}
     quick, found = scores({"json_schema": {"patternProperties": {SLOW: {}}}}, "{}", json.dumps(many))
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 15  # 200 patterns with 0.2 s each would take 40
     assert quick == 1
     assert math.isnan(found)
 
