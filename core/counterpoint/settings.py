@@ -88,8 +88,9 @@ class Sampling(BaseModel):
 class Budget(BaseModel):
     """Limits on the cost of one example; they nest, a child's allowance lying inside its parent's.
 
-    A pass whose estimate exceeds what is left is not started. A seconds budget is the only way wall time can
-    influence an answer; the result then says so (finish reason ``budget``).
+    A pass whose estimate exceeds what is left is not started. Where a budget ends a run, its result says so (finish reason
+    ``budget``), and wall time may have had a say: of seconds always, of tokens and FLOPs where several calls share what is left
+    and some of them wait for work in threads, such as tests. Nothing else lets wall time influence an answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
