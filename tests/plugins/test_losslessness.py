@@ -179,7 +179,7 @@ def check(
 
 @pytest.mark.parametrize("draft", ["d", "l"], ids=["model draft", "point-mass draft"])
 def test_rejection_sampling_is_lossless(engine: cp.Engine, draft: str) -> None:
-    check(engine, draft, "temperature", "rejection", count=5_000)
+    check(engine, draft, "temperature", "rejection", count=FEW)
 
 
 @pytest.mark.parametrize("draft", ["token", "string"])

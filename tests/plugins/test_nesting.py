@@ -295,6 +295,7 @@ def real_leaves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
                 "kind": "llama_cpp",
                 "source": f"path:{save_tiny_gguf(root / f'{seed}.gguf', seed=seed, spread=0.3, context=512)}",
                 "kv_type": "f32",
+                "threads": 1,
             }
             for seed in (1, 2)
         },

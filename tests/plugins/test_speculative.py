@@ -235,7 +235,7 @@ def test_costs_are_told(shared: Engine) -> None:
 # --- the rejection rule -----------------------------------------------------------------------------------------------
 
 
-MANY = 4000
+MANY = 2000
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor
 
 from counterpoint.errors import RunError
@@ -126,11 +126,16 @@ def fit(
 
 @contextmanager
 def _accelerator(node: SupervisedTraining, device: torch.device) -> Iterator[Accelerator]:
-    """accelerate on the parameters' device; its settings are the process's, and are given back for the next training."""
+    """accelerate on the parameters' device. Its settings are the process's: whoever else uses it there finds his own again."""
+    states = AcceleratorState._shared_state, PartialState._shared_state
+    others = [dict(state) for state in states]
+    AcceleratorState._reset_state(reset_partial_state=True)
     try:
         yield Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if node.precision == "bfloat16" else "no")
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
+        for state, other in zip(states, others, strict=True):
+            state.update(other)
 
 
 class _Loop(Generic[T]):

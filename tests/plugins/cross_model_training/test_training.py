@@ -117,6 +117,19 @@ def test_unlearning(engine: cp.Engine, recipe: Recipe, tmp_path: Path) -> None:
     assert "forget.jsonl" in (paths.artifacts() / "tiny" / "README.md").read_text()
 
 
+def test_whoever_else_uses_accelerate_in_the_process(engine: cp.Engine, recipe: Recipe) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    others = Accelerator(cpu=True, mixed_precision="no")
+    try:
+        trained(engine, recipe(start=None, hidden=16, heads=2, layers=1, precision="bfloat16"))
+        assert others.mixed_precision == "no"
+        assert Accelerator(cpu=True, mixed_precision="no").device == others.device
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
 def test_a_random_delta_in_bfloat16(engine: cp.Engine, recipe: Recipe) -> None:
     trained(engine, recipe(start=None, hidden=16, heads=2, layers=1, precision="bfloat16", artifact="half"))
     trained(engine, recipe(start=None, hidden=16, heads=2, layers=1, precision="float32"))

@@ -43,7 +43,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cp.Engine]:
 
 
 def node(file: Path, kind: str = "llama_cpp", **fields: Any) -> dict[str, Any]:
-    exact = {"kv_type": "f32"} if kind == "llama_cpp" else {"dtype": "float32", "device": "cpu"}
+    # One thread: the threads of two test processes would wait for one another.
+    exact = {"kv_type": "f32", "threads": 1} if kind == "llama_cpp" else {"dtype": "float32", "device": "cpu"}
     return {"kind": kind, "source": f"path:{file}", **exact, **fields}
 
 
