@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ async def test_help_and_palette_have_every_action(make_app: Any, until: Any) -> 
     async with app.run_test() as pilot:
         listed = {command.title for command in app.get_system_commands(app.screen)}
         expected = {action.label for action in keys.ACTIONS if action.scope in ("home", "list", "app")}
-        assert expected - listed == {"Run the demo", "Clear search", "Commands"}  # not to be done now; and the palette itself
+        assert expected - listed == {
+            "Mark",
+            "Compare",
+            "Clear search",
+            "Commands",
+        }  # not to be done now; and the palette itself
         await pilot.press("f1")
         await until(lambda: isinstance(app.screen, HelpDialog))
         table = app.screen._keys()
@@ -53,11 +59,33 @@ async def test_a_terminal_that_is_too_small_shows_a_sentence(make_app: Any) -> N
         assert app.screen.query_one(TooSmall).region
 
 
+@pytest.mark.parametrize(("theme", "size"), [("dark", (80, 24)), ("light", (160, 48))])
+async def test_without_colours_there_are_greys_only(
+    make_app: Any, until: Any, theme: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def colours(svg: str) -> set[str]:
+        window = {"#ff5f57", "#febc2e", "#28c840", "#c5c8c6"}  # what the picture has around the screen
+        return {
+            one for one in re.findall(r"#[0-9a-f]{6}", svg.lower()) if one[1:3] != one[3:5] or one[3:5] != one[5:7]
+        } - window
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = make_app(theme=theme)
+    async with app.run_test(size=size):
+        await until(lambda: len(app.screen._entries) == 5)
+        assert not colours(app.export_screenshot())
+    monkeypatch.delenv("NO_COLOR")
+    app = make_app(theme=theme)
+    async with app.run_test(size=size):
+        await until(lambda: len(app.screen._entries) == 5)
+        assert colours(app.export_screenshot())
+
+
 async def test_themes_and_what_is_kept_between_starts(make_app: Any, until: Any) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         assert app.theme == "counterpoint-dark"
-        await pilot.press("f2", "right", "right")
+        await pilot.press("f2", "right", "right", "right")
         await until(lambda: app.screen.section == "models")
         assert app.theme == "counterpoint-light"
     assert (load_settings().theme, load_settings().section) == ("counterpoint-light", "models")
@@ -100,10 +128,13 @@ async def test_a_failure_ends_it_with_a_status_and_no_traceback(make_app: Any, c
     def fail() -> None:
         raise ValueError("a bug")
 
-    with pytest.raises(ValueError, match="a bug"):
+    async def run() -> None:
         async with app.run_test() as pilot:
             app.call_later(fail)
             await pilot.pause()
+
+    with pytest.raises(ValueError, match="a bug"):
+        await run()
     assert str(app.failure) == "a bug"
     assert app.return_code == 1
     assert capsys.readouterr().err == ""

@@ -57,18 +57,37 @@ def test_what_can_be_said_before_it_starts(tui: Any, monkeypatch: pytest.MonkeyP
     assert status == 1
     assert "error: no recipe named 'no-such-recipe'" in err
     assert tui("--theme", "pink")[0] == 2
+    status, err = tui("--compare", "no-such-run")
+    assert status == 1
+    assert "error: there is no stored run 'no-such-run'" in err
     monkeypatch.setenv("TERM", "dumb")
     status, err = tui()
     assert status == 1
     assert "this terminal (TERM=dumb) cannot be drawn on" in err
 
 
-def test_other_commands_load_no_textual() -> None:
-    code = (
-        "import sys; from counterpoint.cli import main; assert main(['recipes', 'list']) == 0; import counterpoint_tui, "
-        "counterpoint_tui.worker.client, counterpoint_tui.worker.serving; sys.exit('textual' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+HEADLESS = """
+import sys
+import counterpoint
+assert "textual" not in sys.modules, "import counterpoint"
+from counterpoint.cli import main
+from counterpoint.registry import load_plugins
+from counterpoint.testing import fake
+registry = load_plugins([fake])
+assert main(["recipes", "list"]) == 0
+assert main(["run", sys.argv[1], "--max-tokens", "4"], registry=registry) == 0
+assert main(["replay", "last"], registry=registry) == 0
+import counterpoint_tui, counterpoint_tui.worker.client, counterpoint_tui.worker.serving
+loaded = [name for name in sys.modules if name.partition(".")[0] == "textual"]
+assert not loaded, loaded
+"""
+
+
+def test_other_commands_load_no_textual(tmp_path: Path, pair_text: str) -> None:
+    recipe = tmp_path / "pair.yaml"
+    recipe.write_text(pair_text)
+    ran = subprocess.run([sys.executable, "-c", HEADLESS, str(recipe)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
 
 
 CRASH = """

@@ -32,8 +32,11 @@ def box(path: str, *more: str) -> Box:
 
 
 def test_a_pair() -> None:
-    drawing = draw([box("spec", "speculative"), box("large"), box("small")], [Arrow("spec", "target", "large"), Arrow("spec", "draft", "small")])
-    assert "\n".join(line.rstrip() for line in drawing.lines) == """\
+    arrows = [Arrow("spec", "target", "large"), Arrow("spec", "draft", "small")]
+    drawing = draw([box("spec", "speculative"), box("large"), box("small")], arrows)
+    assert (
+        "\n".join(line.rstrip() for line in drawing.lines)
+        == """\
    ╭─────────────╮
    │ spec        │
    │ speculative │
@@ -44,6 +47,7 @@ def test_a_pair() -> None:
 ╭────────╮  ╭───────╮
 │ large  │  │ small │
 ╰────────╯  ╰───────╯"""
+    )
     small = drawing.places["small"]
     assert (small.y, small.height) == (7, 3)
     assert (small.x, 8) in small

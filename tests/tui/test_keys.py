@@ -57,7 +57,9 @@ def test_two_actions_may_change_places() -> None:
     assert read_keys({"recipe": {"run": "ctrl+s", "save": "f5"}}) == KeyMap({"recipe.run": "ctrl+s", "recipe.save": "f5"})
 
 
-@pytest.mark.parametrize("key", ["f5", "ctrl+r", "/", "+", "space", "ctrl+shift+f5", "Alt+X", "question_mark", "minus", "ü", "enter"])
+@pytest.mark.parametrize(
+    "key", ["f5", "ctrl+r", "/", "+", "space", "ctrl+shift+f5", "Alt+X", "question_mark", "minus", "ü", "enter"]
+)
 def test_keys_that_there_are(key: str) -> None:
     assert is_key(key)
 
@@ -70,16 +72,17 @@ def test_keys_that_there_are_not(key: str) -> None:
 def test_every_action_is_bound_where_it_belongs_and_does_something() -> None:
     from counterpoint_tui.app import CounterpointApp
     from counterpoint_tui.screens.base import Dialog
+    from counterpoint_tui.screens.prompting import PromptDialog
     from counterpoint_tui.widgets.rows import RowList
 
-    homes: dict[str, Any] = {"app": CounterpointApp, "dialog": Dialog, "list": RowList}
+    homes: dict[str, Any] = {"app": CounterpointApp, "dialog": Dialog, "list": RowList, "prompt": PromptDialog}
     homes |= {name: screen_class(name) for name in SCREENS}
     for action in ACTIONS:
         home = homes[action.scope]
         assert action.id in {binding.id for binding in home.BINDINGS}, action.id
         method = f"action_{action.id.partition('.')[2]}"
-        assert getattr(home, method) not in (getattr(App, method, None), getattr(Screen, method, None)) or action.id in (
-            "app.command_palette",
+        assert getattr(home, method) not in (getattr(App, method, None), getattr(Screen, method, None)) or (
+            action.id == "app.command_palette"
         )
 
 

@@ -48,14 +48,20 @@ def test_a_recipe_by_name_or_file(registry: Registry, own_recipe: Callable[[str,
 
 def test_which_models_are_here(registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "here.gguf").touch()
+    drafter = {"kind": "model_drafter", "model": {"kind": "huggingface", "source": "artifact:x"}}
     nodes = {
         "a": {"kind": "huggingface", "source": f"path:{tmp_path / 'here.gguf'}"},
         "b": {"kind": "huggingface", "source": f"path:{tmp_path / 'absent'}"},
-        "c": {"kind": "speculative", "target": "a", "draft": {"kind": "model_drafter", "model": {"kind": "huggingface", "source": "artifact:x"}}},
+        "c": {"kind": "speculative", "target": "a", "draft": drafter},
         "d": {"kind": "huggingface", "source": "no such source"},
     }
     recipe = load_recipe({"nodes": nodes, "output": "c"}, registry=registry)
-    assert library.sources(recipe) == [f"path:{tmp_path / 'here.gguf'}", f"path:{tmp_path / 'absent'}", "artifact:x", "no such source"]
+    assert library.sources(recipe) == [
+        f"path:{tmp_path / 'here.gguf'}",
+        f"path:{tmp_path / 'absent'}",
+        "artifact:x",
+        "no such source",
+    ]
     store = ModelStore()
     assert [library._is_here(source, store) for source in library.sources(recipe)] == [True, False, False, False]
 
@@ -114,3 +120,24 @@ def test_what_is_said_of_a_run() -> None:
     assert entry.cells == ("pair", "finished", "2001-09-09", "say�[31m hello")
     assert "24 tokens, 1.5 s" in entry.about().plain
     assert entry.key == "runs/id"
+
+
+def test_evaluations_and_how_far_they_are(evaluations: tuple[Path, Path], tmp_path: Path) -> None:
+    one, other = evaluations
+    (other / "summary.json").unlink()
+    lines = (other / "examples.jsonl").read_bytes().splitlines(keepends=True)
+    (other / "examples.jsonl").write_bytes(b"".join(lines[:3]))
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "config.json").write_text("[]")
+    found = {entry.path: entry for entry in library.evaluations([str(damaged), str(one), str(tmp_path / "gone")])}
+    assert set(found) == {one, other, damaged}
+    assert (found[one].answers, list(found[one].scores)) == (5, ["rouge_l"])
+    assert (found[other].answers, dict(found[other].scores)) == (3, {})
+    assert "config.json: cannot be read" in found[damaged].problem
+    lines_of = {path: entries.evaluation_entry(entry) for path, entry in found.items()}
+    assert lines_of[one].cells[:2] == ("one", "letters")
+    assert lines_of[one].cells[3].startswith("rouge_l 0.")
+    assert lines_of[other].cells[3] == "3 of 5 answers"
+    assert "3 of 5 answers so far" in str(lines_of[other].about())
+    assert lines_of[damaged].problem

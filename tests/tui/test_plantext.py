@@ -44,7 +44,9 @@ def test_downloads() -> None:
     assert text.startswith("to download first: 2 GB\nmemory: not known before the download")
 
 
-@pytest.mark.parametrize(("level", "first"), [("error", "it cannot run yet"), ("warning", "nothing stands"), ("info", "nothing stands")])
+@pytest.mark.parametrize(
+    ("level", "first"), [("error", "it cannot run yet"), ("warning", "nothing stands"), ("info", "nothing stands")]
+)
 def test_findings(level: Any, first: str) -> None:
     text = said(findings=(Finding(level, "large", "is\x1b odd", "change it"),))
     assert text.startswith(first)

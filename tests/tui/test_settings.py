@@ -58,3 +58,12 @@ def test_writing_whole(tmp_path: Path) -> None:
     write_whole(file, "two")
     assert file.read_text() == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_evaluations_from_elsewhere_are_remembered_the_latest_last(home: Path) -> None:
+    settings = Settings()
+    settings.keep_evaluations([Path("/a/one"), home / "evaluations" / "usual", Path("/a/two"), Path("/a/one")])
+    assert settings.evaluations == ["/a/two", "/a/one"]
+    settings.keep_evaluations(Path(f"/b/{number}") for number in range(100))
+    assert len(settings.evaluations) == 20
+    assert settings.evaluations[-1] == "/b/99"

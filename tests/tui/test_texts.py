@@ -16,7 +16,9 @@ def test_control_characters_do_nothing() -> None:
     assert one_line(" a\n\n b\x1b ") == "a b�"
 
 
-@pytest.mark.parametrize(("text", "width", "shown"), [("ab", 4, "ab  "), ("abcdef", 4, "abc…"), ("日本語", 5, "日本…"), ("a", 0, "")])
+@pytest.mark.parametrize(
+    ("text", "width", "shown"), [("ab", 4, "ab  "), ("abcdef", 4, "abc…"), ("日本語", 5, "日本…"), ("a", 0, "")]
+)
 def test_text_in_its_place(text: str, width: int, shown: str) -> None:
     assert fitted(text, width) == shown
     assert shortened(text, width) == shown.rstrip()

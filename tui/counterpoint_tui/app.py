@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ from counterpoint.recipe import Recipe, load_recipe
 from counterpoint.registry import Registry
 from counterpoint.settings import Budget, Sampling
 from counterpoint_tui import keys
+from counterpoint_tui.comparing import Subject, load
 from counterpoint_tui.library import RecipeEntry, does
 from counterpoint_tui.panels import offending_panel
 from counterpoint_tui.screens import SCREENS, screen_class
@@ -42,6 +44,7 @@ class CounterpointApp(App[None], inherit_bindings=False):
     Args:
         registry: the plugins.
         entry: a recipe to open at once.
+        compared: what to compare at once.
         theme: ``dark`` or ``light``; by default as it was last.
         offline: never use the network.
         plugins: modules that are plugins besides the installed ones, for the worker (which has a registry of its own).
@@ -59,6 +62,7 @@ class CounterpointApp(App[None], inherit_bindings=False):
         registry: Registry,
         *,
         entry: RecipeEntry | None = None,
+        compared: Sequence[Subject] = (),
         theme: str | None = None,
         offline: bool = False,
         plugins: Sequence[str] = (),
@@ -71,6 +75,7 @@ class CounterpointApp(App[None], inherit_bindings=False):
         self.failure: Exception | None = None
         """What the application failed with."""
         self._entry = entry
+        self._compared = compared
         self._interrupted = 0.0
         if "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"  # each frame costs what decoding could use
@@ -104,6 +109,8 @@ class CounterpointApp(App[None], inherit_bindings=False):
         self.set_keymap(self.key_map.keys)
         if self._entry is not None:
             self.open_recipe(self._entry)
+        if self._compared:
+            self.open_comparison(self._compared)
         if self.key_map.problems:
             shown = "\n".join(self.key_map.problems)
             hint = f"the keys in {keys.key_file()} that are right are in force, for the others the defaults; F1 shows all keys"
@@ -117,9 +124,9 @@ class CounterpointApp(App[None], inherit_bindings=False):
 
     # --- screens ------------------------------------------------------------------------------------------------------------
 
-    def open_recipe(self, entry: RecipeEntry) -> None:
-        """Shows a recipe."""
-        self.push_screen(screen_class("recipe")(entry))
+    def open_recipe(self, entry: RecipeEntry, prompt: str | None = None) -> None:
+        """Shows a recipe, to be asked what was asked before, or something (by default what was last written for it)."""
+        self.push_screen(screen_class("recipe")(entry, prompt))
 
     def open_run(
         self,
@@ -129,6 +136,7 @@ class CounterpointApp(App[None], inherit_bindings=False):
         *,
         seed: int | None = None,
         budget: Budget | None = None,
+        instead: bool = False,
     ) -> None:
         """Runs a recipe and shows the run live. Whether it can run is not looked at: see :meth:`start_run`.
 
@@ -138,11 +146,16 @@ class CounterpointApp(App[None], inherit_bindings=False):
             sampling: settings over the recipe's (only what is set).
             seed: instead of the recipe's.
             budget: instead of the recipe's.
+            instead: whether the run takes the place of the screen that is shown.
 
         Raises:
             LookupError: there is no such screen.
         """
-        self.push_screen(screen_class("run")(RunRequest(recipe, prompt, sampling, seed, budget)))
+        screen = screen_class("run")(RunRequest(recipe, prompt, sampling, seed, budget))
+        if instead:
+            self.switch_screen(screen)
+        else:
+            self.push_screen(screen)
 
     def open_stored(self, run: str) -> None:
         """Shows a stored run.
@@ -152,7 +165,30 @@ class CounterpointApp(App[None], inherit_bindings=False):
         """
         self.push_screen(screen_class("stored")(run))
 
-    async def start_run(self, request: RunRequest) -> bool:
+    @work(exclusive=True, group="comparison")
+    async def open_comparison(
+        self, subjects: Sequence[Subject], scorer: str | None = None, instead_of: Screen[None] | None = None
+    ) -> None:
+        """Reads what is to be compared, and shows it; says why where it cannot be read, and then changes nothing.
+
+        Args:
+            subjects: two runs, one evaluation, or two.
+            scorer: by which evaluations are compared.
+            instead_of: the screen that showed them before.
+        """
+        try:
+            content = await asyncio.to_thread(load, subjects, self.registry, scorer)
+        except (CounterpointError, OSError) as error:
+            await self.push_screen_wait(ErrorDialog.of(error))
+            return
+        self.settings.keep_evaluations(subject for subject in subjects if isinstance(subject, Path))
+        screen = screen_class("compare")(subjects, content)
+        if instead_of is None:
+            await self.push_screen(screen)
+        elif self.screen is instead_of:
+            await self.switch_screen(screen)
+
+    async def start_run(self, request: RunRequest, *, instead: bool = False) -> bool:
         """Runs a recipe after a look at what it needs: asks before something is downloaded, and says why it cannot run.
 
         To be awaited in a Textual worker. Returns whether the run was begun.
@@ -175,7 +211,8 @@ class CounterpointApp(App[None], inherit_bindings=False):
             return False
         if plan.missing and not await self.pull(list(plan.missing), sum(plan.missing.values())):
             return False
-        self.open_run(request.recipe, request.prompt, request.sampling, seed=request.seed, budget=request.budget)
+        given = request
+        self.open_run(given.recipe, given.prompt, given.sampling, seed=given.seed, budget=given.budget, instead=instead)
         return True
 
     async def pull(self, sources: Sequence[str], size: int = 0) -> bool:

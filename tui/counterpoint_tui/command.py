@@ -19,6 +19,14 @@ def tui(
         str | None,
         typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file to open at once.", autocompletion=complete_recipe),
     ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compare",
+            metavar="RUN|FOLDER",
+            help="Compare two stored runs, or look through one evaluation or two; name each with a --compare of its own.",
+        ),
+    ] = None,
     theme: Annotated[
         Literal["dark", "light"] | None, typer.Option("--theme", help="By default as it was last; dark at first.")
     ] = None,
@@ -35,7 +43,7 @@ def tui(
         os.environ["NO_COLOR"] = "1"
     from counterpoint_tui.running import run_application
 
-    raise typer.Exit(run_application(cli.registry, recipe=recipe, theme=theme, offline=offline))
+    raise typer.Exit(run_application(cli.registry, recipe=recipe, compare=compare or (), theme=theme, offline=offline))
 
 
 def _need_terminal() -> None:

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from counterpoint.cli.console import bytes_text, seconds_text
 from counterpoint.runstore import StoredRun
-from counterpoint_tui.library import ModelEntry, PluginEntry, RecipeEntry
+from counterpoint_tui.library import EvaluationEntry, ModelEntry, PluginEntry, RecipeEntry
 from counterpoint_tui.texts import ago, one_line, plain
 
-SECTIONS = {"recipes": "Recipes", "runs": "Runs", "models": "Models", "plugins": "Plugins"}
+SECTIONS = {"recipes": "Recipes", "runs": "Runs", "evaluations": "Evaluations", "models": "Models", "plugins": "Plugins"}
 _DOES = {"answers": "", "scores": "scores answers", "trains": "trains a model"}
 
 
@@ -77,6 +77,35 @@ def run_entry(run: StoredRun) -> Entry:
     head = run.problem if bad else run.prompt
     cells = (one_line(run.recipe or run.id), run.status, ago(run.started), one_line(head))
     return Entry("runs", run.id, cells, run, about, run.problem if bad else "")
+
+
+def evaluation_entry(entry: EvaluationEntry) -> Entry:
+    """An evaluation's line: recipe, data set, figure or how far it is, when."""
+    known = entry.configuration
+    if known is None:
+
+        def damaged() -> Text:
+            return _text(str(entry.path), [("cannot be read ", plain(entry.problem))])
+
+        cells = (entry.path.name, "damaged", "", one_line(entry.problem))
+        return Entry("evaluations", str(entry.path), cells, entry, damaged, entry.problem)
+    wanted = known.wanted * known.samples
+    whole = entry.answers >= wanted
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in entry.scores.items())
+    state = (figures or "not scored") if whole else f"{entry.answers} of {wanted} answers"
+
+    def about() -> Text:
+        samples = f", {known.samples} answers each" if known.samples > 1 else ""
+        lines = [
+            ("recipe ", str(known.recipe.get("name", ""))),
+            ("data ", f"{known.data.name}, {known.wanted} examples{samples}"),
+            ("", state if whole else f"{state} so far"),
+            ("", str(entry.path)),
+        ]
+        return _text(one_line(known.name), lines)
+
+    cells = (one_line(known.name), one_line(known.data.name), ago(entry.started), one_line(state))
+    return Entry("evaluations", str(entry.path), cells, entry, about)
 
 
 def model_entry(entry: ModelEntry) -> Entry:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from counterpoint import paths
 from counterpoint.errors import CounterpointError
+from counterpoint.evaluation.records import CONFIG, EXAMPLES, SUMMARY, Configuration, EvaluationFolder
 from counterpoint.node import LeafModel, Node, Trainer, Verifier
 from counterpoint.recipe import Recipe, parse_recipe, read_recipe, recipe_files
 from counterpoint.registry import Registry
@@ -15,6 +19,7 @@ from counterpoint.runstore import RunStore, StoredRun
 from counterpoint.store import ModelStore
 from counterpoint.store.kinds import StoredModel
 from counterpoint.store.sources import parse_source
+from counterpoint_tui.state.compare import evaluations_in
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class RecipeEntry:
     name: str
     text: str = field(repr=False)
     origin: str
-    """``shipped``, ``yours`` or ``file``."""
+    """``shipped``, ``yours``, ``file``, or ``run`` for that of a stored run."""
     path: Path | None = None
     """Its file, where it is the user's."""
     description: str = ""
@@ -55,6 +60,21 @@ class ModelEntry:
     download_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class EvaluationEntry:
+    """An evaluation that is kept on this machine; ``problem`` says why it cannot be read."""
+
+    path: Path
+    configuration: Configuration | None = None
+    answers: int = 0
+    """How many there are so far."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Its figures by scorer, where it is finished."""
+    started: float = 0.0
+    """Seconds since the epoch."""
+    problem: str = ""
+
+
 def recipes(registry: Registry, given: Sequence[Path] = ()) -> list[RecipeEntry]:
     """The files that were given, and the recipes with a name: the user's own first, then those that answer."""
     store = ModelStore()
@@ -81,6 +101,15 @@ def recipe_entry(source: str, registry: Registry) -> RecipeEntry:
     own = path if is_file else paths.recipes() / f"{source}.yaml"
     origin = "file" if is_file else "yours" if own.is_file() else "shipped"
     return _recipe(place, text, origin, own if origin != "shipped" else None, registry, ModelStore(), {})
+
+
+def recipe_of_run(text: str, registry: Registry) -> RecipeEntry:
+    """The recipe that a run was of, as its text."""
+    try:
+        name = str(yaml.safe_load(text).get("name") or "recipe")
+    except (yaml.YAMLError, AttributeError):
+        name = "recipe"
+    return _recipe(name, text, "run", None, registry, ModelStore(), {})
 
 
 def _recipe(
@@ -139,6 +168,39 @@ def runs() -> list[StoredRun]:
         RunError: the folder of runs cannot be read.
     """
     return RunStore().list()
+
+
+def evaluations(elsewhere: Sequence[str] = ()) -> list[EvaluationEntry]:
+    """Evaluations, newest first: those in the usual folder, and others by their folders, where these are still there."""
+    found = [*evaluations_in(paths.evaluations()), *(Path(folder) for folder in elsewhere if Path(folder).is_dir())]
+    return sorted((_evaluation(folder) for folder in dict.fromkeys(found)), key=lambda entry: -entry.started)
+
+
+def _evaluation(path: Path) -> EvaluationEntry:
+    try:
+        configuration = EvaluationFolder(path).configuration()
+        answers = next((file for name in (EXAMPLES, f"{EXAMPLES}.gz") if (file := path / name).is_file()), path / CONFIG)
+        count, scores = _summary(path) or (_lines(answers), {})
+        return EvaluationEntry(path, configuration, count, scores, answers.stat().st_mtime)
+    except (CounterpointError, OSError) as error:
+        return EvaluationEntry(path, problem=error.message if isinstance(error, CounterpointError) else str(error))
+
+
+def _summary(path: Path) -> tuple[int, Mapping[str, float]] | None:
+    """Answers and figures of a finished evaluation."""
+    try:
+        data = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+        figures = {str(name): float(one["value"]) for name, one in data.get("figures", {}).items() if one["value"] is not None}
+        return int(data["answers"]), figures
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _lines(file: Path) -> int:
+    if file.name != EXAMPLES:
+        return 0
+    with file.open("rb") as opened:
+        return sum(block.count(b"\n") for block in iter(lambda: opened.read(1 << 20), b""))
 
 
 def models() -> list[ModelEntry]:

@@ -5,29 +5,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Sequence
 
 from counterpoint.registry import Registry
 from counterpoint_tui.app import CounterpointApp
+from counterpoint_tui.comparing import subjects
 from counterpoint_tui.library import recipe_entry
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-def run_application(registry: Registry, *, recipe: str | None = None, theme: str | None = None, offline: bool = False) -> int:
+def run_application(
+    registry: Registry,
+    *,
+    recipe: str | None = None,
+    compare: Sequence[str] = (),
+    theme: str | None = None,
+    offline: bool = False,
+) -> int:
     """Runs the application to its end and returns the exit status.
 
     Args:
         registry: the plugins.
         recipe: a recipe to open at once.
+        compare: runs or evaluations to compare at once.
         theme: ``dark`` or ``light``; by default as it was last.
         offline: never use the network.
 
     Raises:
-        RecipeError: there is no such recipe.
+        CounterpointError: there is no such recipe, or nothing that could be compared.
         Exception: what the application failed with, after the terminal is as it was before.
     """
     entry = recipe_entry(recipe, registry) if recipe is not None else None
-    app = CounterpointApp(registry, entry=entry, theme=theme, offline=offline)
+    app = CounterpointApp(registry, entry=entry, compared=subjects(compare), theme=theme, offline=offline)
     asyncio.run(_until_it_ends(app))
     if app.failure is not None:
         raise app.failure

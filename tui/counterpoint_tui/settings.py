@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from counterpoint import paths
 
 _PROMPTS = 50
+_EVALUATIONS = 20
 _PROMPT_LENGTH = 20_000
 
 
@@ -25,8 +28,24 @@ class Settings(BaseModel):
     """Which list the home screen shows."""
     pane: str = "graph"
     """Which part of the recipe screen is shown where there is room for one."""
+    run_part: str = "nodes"
+    """Which part of a run is shown below its answer, where there is room for one."""
+    part: str = "details"
+    """Which part of a stored run is shown beside its answer."""
+    steps: Literal["events", "tokens"] = "events"
+    """By what one goes through a stored run."""
     prompts: dict[str, str] = Field(default_factory=dict)
     """What was last written into the prompt field, by recipe; oldest first."""
+
+    evaluations: list[str] = Field(default_factory=list)
+    """Folders of evaluations that were looked at and are kept elsewhere than usual; oldest first."""
+
+    def keep_evaluations(self, folders: Iterable[Path]) -> None:
+        """Remembers evaluations that are kept elsewhere than usual."""
+        for folder in folders:
+            if folder.parent != paths.evaluations():
+                known = str(folder)
+                self.evaluations = [*(one for one in self.evaluations if one != known), known][-_EVALUATIONS:]
 
     def keep_prompt(self, recipe: str, text: str | None) -> None:
         """Remembers a prompt (None: the recipe's own), as long as it is not very long."""

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from textual.events import Key, Paste
 from textual.widgets import Input, Static
 
-from counterpoint_tui.screens.dialogs import Details
+from counterpoint_tui.screens.dialogs import Details, ErrorDialog
 from counterpoint_tui.screens.recipe import RecipeScreen
 from counterpoint_tui.widgets.rows import Row, RowList
 
@@ -27,7 +28,10 @@ async def test_an_empty_home(make_app: Any, until: Any) -> None:
         await pilot.press("right")
         await until(lambda: app.screen.section == "runs")
         assert (names(app), rows.empty) == ([], "nothing has been run yet: choose a recipe")
-        await pilot.press("enter")  # on nothing
+        await pilot.press("enter", "space", "f6")  # on nothing
+        await pilot.press("right")
+        await until(lambda: app.screen.section == "evaluations" and "evaluations" in app.screen._entries)
+        assert rows.empty.startswith("nothing has been evaluated yet")
         await pilot.press("right")
         await until(lambda: "models/gemma-3-270m" in names(app))
         await pilot.press("right")
@@ -61,6 +65,18 @@ async def test_searching_and_opening(make_app: Any, until: Any, own_recipe: Call
         assert app.screen.entry.name == "speculative-across"
 
 
+async def test_a_megabyte_is_not_searched_for(make_app: Any, until: Any) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(lambda: len(app.screen._entries) == 5)
+        await pilot.press("slash", "s")
+        search = app.screen.query_one("#search", Input)
+        search.post_message(Paste("p" * 1_000_000 + "\nmore"))
+        await pilot.press("p")
+        assert search.value == "sp"
+        await until(lambda: "recipes/speculative" in names(app))
+
+
 async def test_a_broken_run_is_shown_as_such(make_app: Any, until: Any, home: Path) -> None:
     (home / "runs" / "20200101-000000-broken").mkdir(parents=True)
     app = make_app()
@@ -71,15 +87,17 @@ async def test_a_broken_run_is_shown_as_such(make_app: Any, until: Any, home: Pa
         assert row.bad
         assert row.cells[1] == "damaged"
         await pilot.click(RowList, offset=(5, 0))
-        await until(lambda: isinstance(app.screen, Details))
+        await until(lambda: isinstance(app.screen, ErrorDialog))  # nothing of it can be read
 
 
 async def test_many_rows_are_drawn_as_they_come_into_sight(make_app: Any, until: Any) -> None:
     app = make_app()
     async with app.run_test() as pilot:
-        await until(lambda: len(app.screen._entries) == 4)
+        await until(lambda: len(app.screen._entries) == 5)
         rows = app.screen.query_one(RowList)
-        rows.show([Row(("heading",)), *(Row((f"run {number}", "finished", "x" * 200), str(number)) for number in range(50_000))])
+        rows.show(
+            [Row(("heading",)), *(Row((f"run {number}", "finished", "x" * 200), str(number)) for number in range(50_000))]
+        )
         drawn: list[int] = []
         draw = rows.render_line
         rows.render_line = lambda y: drawn.append(y) or draw(y)
@@ -98,3 +116,15 @@ async def test_many_rows_are_drawn_as_they_come_into_sight(make_app: Any, until:
         assert rows.hover == 5
         await pilot.click(RowList, offset=(3, 5))
         assert rows.key == "4"
+
+
+async def test_letters_typed_at_once_are_all_searched_for(make_app: Any, until: Any) -> None:
+    app = make_app()
+    async with app.run_test():
+        await until(lambda: "recipes/speculative" in names(app))
+        app.screen.query_one("#search", Input).focus()
+        await until(lambda: app.focused is app.screen.query_one("#search"))
+        for letter in "across":  # that were on their way to the list before the search had the focus
+            app.screen.query_one(RowList)._forward_event(Key(letter, letter))
+        await until(lambda: app.screen.query_one("#search", Input).value == "across")
+        await until(lambda: names(app)[:2] == ["", "recipes/speculative-across"])

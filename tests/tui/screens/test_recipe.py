@@ -83,7 +83,8 @@ async def test_form_and_text_are_in_step(make_app: Any, until: Any, recipe: Path
         await until(lambda: editor.text == pair_text.replace("max_draft: 3", "max_draft: 5"))
         await until(lambda: row(app, "adaptive").query_one(Switch).value is False)
         # the text changes the form
-        editor.change(editor.text.replace("max_draft: 5", "max_draft: 7").replace("spec:", "speculative:").replace("output: spec", "output: speculative"))
+        renamed = editor.text.replace("spec:", "speculative:").replace("output: spec", "output: speculative")
+        editor.change(renamed.replace("max_draft: 5", "max_draft: 7"))
         await until(lambda: form._built and form._built[0].name == "speculative")
         assert row(app, "max_draft").query_one(Input).value == "7"
         assert "not saved" in said(app, "#title")
@@ -96,7 +97,7 @@ async def test_form_and_text_are_in_step(make_app: Any, until: Any, recipe: Path
         added.value = "large"
         await until(lambda: "draft: [small, large]" in editor.text and form._built and form._built[2] == (2,))
         row(app, "draft").query(Select).first().value = Select.NULL
-        await until(lambda: "draft: [large]" in editor.text)
+        await until(lambda: "draft: [large]" in editor.text and form._built and form._built[2] == (1,))
         # what is no value is said at once, and written nowhere
         row(app, "max_draft").query_one(Input).value = "many"
         await until(lambda: "'many' is no whole number" in said(app, "#field-help"))
@@ -104,7 +105,7 @@ async def test_form_and_text_are_in_step(make_app: Any, until: Any, recipe: Path
         assert "many" not in editor.text
         # what is absent as a whole is shown when it is wanted
         assert "sampling.top_k" not in [one.field.label for one in app.screen.query(FieldRow)]
-        app.screen.query_one("GroupRow Button", Button).press()
+        await until(lambda: app.screen.query_one("GroupRow Button", Button).press())
         await until(lambda: form._built and row(app, "sampling.top_k"))
         row(app, "sampling.top_k").query_one(Input).value = "5"
         await until(lambda: "sampling: {top_k: 5}" in editor.text)
@@ -155,6 +156,9 @@ async def test_a_recipe_that_no_longer_holds_opens_with_its_error(make_app: Any,
 
 @pytest.mark.usefixtures("no_plan")
 async def test_saving_never_replaces_unasked_and_leaving_asks(make_app: Any, until: Any, recipe: Path, pair_text: str) -> None:
+    def written() -> str:
+        return recipe.read_text()
+
     app = make_app("pair")
     async with app.run_test(size=(100, 30)) as pilot:
         await opened(app, until)
@@ -169,15 +173,15 @@ async def test_saving_never_replaces_unasked_and_leaving_asks(make_app: Any, unt
         assert name.value == "pair"
         await pilot.press("enter")
         await until(lambda: "exists" in said(app, "#where"))
-        assert recipe.read_text() == pair_text
+        assert written() == pair_text
         name.value = "../out"
         await pilot.press("enter")
         await until(lambda: "a name is made of" in said(app, "#where"))
         name.value = "pair"
         await pilot.press("enter", "enter")
         await until(lambda: isinstance(app.screen, RecipeScreen))
-        assert recipe.read_text().startswith("name: pair\n# Two fakes")
-        assert "blur: 1" in recipe.read_text()
+        assert written().startswith("name: pair\n# Two fakes")
+        assert "blur: 1" in written()
         assert "not saved" not in said(app, "#title")
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, HomeScreen))
@@ -228,7 +232,9 @@ async def test_prompts_of_any_length_and_settings(make_app: Any, until: Any, rec
             settings.query_one(f"#{name}", Input).value = ""
 
 
-async def test_a_plan_and_a_run_that_is_asked_for(make_app: Any, until: Any, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plan_and_a_run_that_is_asked_for(
+    make_app: Any, until: Any, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a real worker; the screen of runs is one that only notes what it is to run."""
     begun: list[RunRequest] = []
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -16,8 +18,9 @@ from counterpoint.evaluation.records import Record, ScoreRecord
 from counterpoint.evaluation.result import EvaluationResult
 from counterpoint.events import Event
 from counterpoint.testing import make_engine
-from counterpoint_tui.state import answer_text, fold, summary
-from counterpoint_tui.state.compare import compare_evaluations, compare_runs, evaluations_in, text_changes
+from counterpoint_tui.state import answer_text, changes, fold, summary
+from counterpoint_tui.state.changes import text_changes
+from counterpoint_tui.state.compare import compare_evaluations, compare_runs, evaluations_in
 
 Traces = dict[str, tuple[Event, ...]]
 TEXTS = st.text(alphabet="ab .\n", max_size=60)
@@ -44,6 +47,23 @@ def test_long_texts_are_compared_in_no_time() -> None:
     assert [(change.a, change.b) for change in text_changes(left, right) if not change.same] == [("line", "row")]
 
 
+@given(a=TEXTS, b=TEXTS)
+def test_long_texts_are_compared_by_lines_first_and_then_by_words(a: str, b: str) -> None:
+    with mock.patch.object(changes, "_MANY", 4), mock.patch.object(changes, "_MOST", 8):
+        made = text_changes(a, b)
+    assert "".join(change.a for change in made) == a
+    assert "".join(change.b for change in made) == b
+    assert all(one.same != other.same for one, other in itertools.pairwise(made))
+    assert all(change.same for change in made) == (a == b)
+
+
+def test_lines_that_differ_are_compared_word_by_word() -> None:
+    left = [f"word{number % 7} of line {number} and no other\n" for number in range(1000)]
+    right = [line.replace("no other", "another") if number % 2 else line for number, line in enumerate(left)]
+    made = text_changes("".join(left), "".join(right))
+    assert [(change.a, change.b) for change in made if not change.same] == [("no other", "another")] * 500
+
+
 def test_two_runs_stand_side_by_side(traces: Traces) -> None:
     a, b = fold(traces["sample"]), fold(traces["speculative"])
     made = compare_runs(a, b)
@@ -53,7 +73,8 @@ def test_two_runs_stand_side_by_side(traces: Traces) -> None:
     rows = {row.name: row for row in made.figures}
     assert rows["recipe"].a == "large"
     assert rows["FLOPs"].ratio == pytest.approx(summary(a).flops / summary(b).flops)
-    assert (rows["drafts accepted"].a, rows["drafts accepted"].ratio) == ("–", None)
+    assert rows["FLOPs"].better == ("A" if summary(a).flops < summary(b).flops else "B")
+    assert (rows["drafts accepted"].a, rows["drafts accepted"].ratio, rows["drafts accepted"].better) == ("–", None, "")
     assert made.notes == ()
     half = compare_runs(fold(traces["lookup"][:40]), b)
     assert not half.same_prompt
@@ -86,7 +107,7 @@ def test_examples_of_two_evaluations_are_paged_wins_first(evaluations: tuple[Eva
     assert [row.id for row in made.rows] == [row.id for row in compare_evaluations(*map(_reloaded, evaluations)).rows]
     assert {row.id for row in made.rows} == {record.id for record in a.records}
     assert all(row.records_a[0].text and row.records_b[0].text for row in made.rows)
-    assert {row.name for row in made.figures} == {"distinct_n", "FLOPs", "time", "tokens"}
+    assert {row.name for row in made.figures} == {"distinct_n", "FLOPs", "time", "time in passes", "tokens"}
 
 
 def _reloaded(result: EvaluationResult) -> EvaluationResult:

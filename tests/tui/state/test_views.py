@@ -266,6 +266,8 @@ def test_every_node_has_a_letter_of_its_own(traces: Traces, registry: Registry) 
         "best": "E",
     }
     assert [entry.index for entry in entries.values()] == list(range(len(entries)))
+    handed = legend(fold(traces["weak_to_strong"]).recipe, registry=registry)
+    assert not handed["handed.criterion"].speaks
     inline = fold(traces["lookup"])
     assert legend(inline.recipe, inline, registry)["answer.draft[0]"].speaks
     alone = {"nodes": {"m": {"kind": "fake"}}, "output": "m"}

@@ -180,7 +180,7 @@ async def test_a_worker_that_cannot_start_says_why(pair: Recipe) -> None:
 
 async def test_it_keeps_the_run_when_the_application_is_gone(endless: Recipe) -> None:
     """Nobody reads, nobody writes: what a killed application leaves behind."""
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: ASYNC220 (nothing else runs)
         [sys.executable, "-P", "-m", "counterpoint_tui.worker", "--plugin", FAKE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 SCREENS: dict[str, str] = {
     "home": "counterpoint_tui.screens.home:HomeScreen",
     "recipe": "counterpoint_tui.screens.recipe:RecipeScreen",
+    "run": "counterpoint_tui.screens.run:RunScreen",
+    "stored": "counterpoint_tui.screens.stored:StoredScreen",
+    "compare": "counterpoint_tui.screens.compare:CompareScreen",
 }
 """``module:class`` of every screen, imported when first opened.
 
-``run`` takes a :class:`~counterpoint_tui.worker.client.RunRequest` and follows its run live; ``stored`` takes the id of a stored run.
+``run`` takes a :class:`~counterpoint_tui.worker.client.RunRequest` and follows its run live; ``stored`` takes the id of a stored run;
+``compare`` takes what is compared and what was read of it (:mod:`counterpoint_tui.comparing`).
 """
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, Static
 
@@ -32,6 +33,8 @@ class CounterpointScreen(Screen[None]):
     HELP_TEXT: ClassVar[str] = ""
     """What the screen is for, in a few lines; F1 shows it above the keys."""
 
+    _offered: tuple[tuple[str | None, bool], ...] = ()
+
     def compose(self) -> ComposeResult:
         """The parts, the footer, and what stands in for both."""
         with Vertical(classes="parts"):
@@ -42,6 +45,13 @@ class CounterpointScreen(Screen[None]):
     def parts(self) -> ComposeResult:
         """What is on the screen; a screen gives its own."""
         yield from ()
+
+    def offer(self) -> None:
+        """Shows other keys in the footer where what can be done has changed; making a footer costs as much as a frame."""
+        now = tuple((one.binding.id, one.enabled) for one in self.active_bindings.values())
+        if now != self._offered:
+            self._offered = now
+            self.refresh_bindings()
 
     @property
     def in_place(self) -> bool:
@@ -55,10 +65,24 @@ class CounterpointScreen(Screen[None]):
 
 
 class Dialog(ModalScreen[_RESULT], Generic[_RESULT]):
-    """A box above a screen, which ends with a result, or None when it is closed."""
+    """A box above a screen, which ends with a result, or None when it is closed.
+
+    Its first field or button has the focus; arrows scroll a long text and go from button to button.
+    """
 
     HELP_TEXT: ClassVar[str] = ""
-    BINDINGS = [*keys.bindings("dialog")]
+    AUTO_FOCUS = "Input, Button"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keys.bindings("dialog"),
+        Binding("up", "read('scroll_up')", show=False),
+        Binding("down", "read('scroll_down')", show=False),
+        Binding("pageup", "read('page_up')", show=False),
+        Binding("pagedown", "read('page_down')", show=False),
+        Binding("home", "read('scroll_home')", show=False),
+        Binding("end", "read('scroll_end')", show=False),
+        Binding("left", "app.focus_previous", show=False),
+        Binding("right", "app.focus_next", show=False),
+    ]
     TITLE: ClassVar[str] = ""
 
     def compose(self) -> ComposeResult:
@@ -71,6 +95,11 @@ class Dialog(ModalScreen[_RESULT], Generic[_RESULT]):
     def parts(self) -> ComposeResult:
         """What is in the box; a dialog gives its own."""
         yield from ()
+
+    def action_read(self, how: str) -> None:
+        """Scrolls the text."""
+        for text in self.query(VerticalScroll):
+            getattr(text, f"action_{how}")()
 
     def action_close(self) -> None:
         """Closes it with no result."""

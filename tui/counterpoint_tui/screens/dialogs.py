@@ -13,6 +13,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Button, Static
 
 from counterpoint.errors import CounterpointError
+from counterpoint_tui.keys import key_file
 from counterpoint_tui.screens.base import Dialog
 from counterpoint_tui.texts import plain
 
@@ -34,7 +35,7 @@ class ErrorDialog(Dialog[None]):
         return cls(f"unexpected {type(error).__name__}: {error}", "this is a bug of Counterpoint or of a plugin")
 
     def parts(self) -> ComposeResult:
-        with VerticalScroll():
+        with VerticalScroll(can_focus=False):
             yield Static(Text(self._message), classes="message")
             if self._hint:
                 yield Static(Text.assemble(("hint: ", "bold"), self._hint), classes="hint")
@@ -58,7 +59,7 @@ class Question(Dialog[str]):
         self.query_one(".dialog").border_title = self.title_text
 
     def parts(self) -> ComposeResult:
-        with VerticalScroll():
+        with VerticalScroll(can_focus=False):
             yield Static(Text(self._text))
         with Horizontal(classes="buttons"):
             for place, (identity, label) in enumerate(self._answers):
@@ -81,7 +82,7 @@ class Details(Dialog[str]):
         self.query_one(".dialog").border_title = self.title_text
 
     def parts(self) -> ComposeResult:
-        with VerticalScroll():
+        with VerticalScroll(can_focus=False):
             yield Static(self._text)
         with Horizontal(classes="buttons"):
             for place, (identity, label) in enumerate(self._answers):
@@ -102,9 +103,13 @@ class HelpDialog(Dialog[None]):
         self._text, self._active = text, active
 
     def parts(self) -> ComposeResult:
-        with VerticalScroll():
-            yield Static(Text(self._text), classes="about")
+        with VerticalScroll(can_focus=False):
+            yield Static(Text(self._text.strip()), classes="about")
             yield Static(self._keys())
+            yield Static(
+                Text(f"The keys are yours to choose, in {key_file()}: there, these actions are called as on the right."),
+                classes="hint",
+            )
         with Horizontal(classes="buttons"):
             yield Button("Close", id="close", variant="primary")
 
@@ -113,13 +118,14 @@ class HelpDialog(Dialog[None]):
         table.add_column(style="bold", no_wrap=True)
         table.add_column(no_wrap=True)
         table.add_column()
+        table.add_column(style="italic", no_wrap=True)
         rows: dict[str, tuple[list[str], str, str]] = {}
         for _, binding, enabled, _ in self._active:
             if binding.id is not None and enabled:
                 shown, _, _ = rows.setdefault(binding.id, ([], binding.description, binding.tooltip))
                 shown.append(self.app.get_key_display(binding))
-        for shown, label, about in rows.values():
-            table.add_row(" ".join(shown), label, about)
+        for identity, (shown, label, about) in rows.items():
+            table.add_row(" ".join(shown), label, about, identity)
         table.add_row("tab", "Next field", "shift+tab goes back")
         return table
 

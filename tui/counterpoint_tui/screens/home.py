@@ -13,7 +13,8 @@ from textual.widgets import Input, Static, Tab, Tabs
 
 from counterpoint.errors import CounterpointError
 from counterpoint_tui import keys, library
-from counterpoint_tui.entries import SECTIONS, Entry, model_entry, plugin_entry, recipe_entry, run_entry
+from counterpoint_tui.comparing import Subject
+from counterpoint_tui.entries import SECTIONS, Entry, evaluation_entry, model_entry, plugin_entry, recipe_entry, run_entry
 from counterpoint_tui.screens import SCREENS
 from counterpoint_tui.screens.base import CounterpointScreen
 from counterpoint_tui.screens.dialogs import Details
@@ -23,17 +24,24 @@ from counterpoint_tui.widgets.rows import Row, RowList
 _EMPTY = {
     "recipes": "no recipe is installed",
     "runs": "nothing has been run yet: choose a recipe",
+    "evaluations": "nothing has been evaluated yet: `counterpoint eval RECIPE --data FILE` does it",
     "models": "no models",
     "plugins": "no plugins",
 }
+
+
+_MARK = "◆"
+_LONGEST = 200
+"""Most characters that are searched for."""
 
 
 class HomeScreen(CounterpointScreen):
     """The first screen."""
 
     HELP_TEXT = (
-        "Everything on this machine: recipes to run, what has been run, models and plugins. Enter opens the entry under the cursor.\n"
-        "Type to search all of them at once: letters that stand in a name in this order are enough.\n"
+        "Everything on this machine: recipes to run, what has been run and evaluated, models and plugins.\n"
+        "Type to search all of it at once: letters that stand in a name in this order are enough.\n"
+        "Mark a run or an evaluation, and compare it with another one."
     )
     BINDINGS = [*keys.bindings("home")]
     AUTO_FOCUS = "#list"
@@ -43,12 +51,20 @@ class HomeScreen(CounterpointScreen):
         self._entries: dict[str, Sequence[Entry]] = {}
         self._by_key: dict[str, Entry] = {}
         self._failed: dict[str, str] = {}
+        self._marked: Entry | None = None
+        """What the next one is to be compared with."""
 
     def parts(self) -> ComposeResult:
         yield Static(
             Text.assemble(("Counterpoint", "bold"), "  small and large language models that work together"), id="title"
         )
-        yield Input(placeholder="search recipes, runs, models and plugins", id="search", compact=True, select_on_focus=False)
+        yield Input(
+            placeholder="type to search recipes, runs, evaluations, models and plugins",
+            id="search",
+            compact=True,
+            max_length=_LONGEST,
+            select_on_focus=False,
+        )
         yield Tabs(*(Tab(label, id=name) for name, label in SECTIONS.items()), id="sections")
         with Container(id="lists"):
             yield RowList(widest=32, id="list")
@@ -56,14 +72,16 @@ class HomeScreen(CounterpointScreen):
                 yield Static(id="about-text")
 
     def on_mount(self) -> None:
-        """Looks at everything."""
+        """Shows the list that was looked at last."""
         if self.application.settings.section in SECTIONS:
             self.query_one(Tabs).active = self.application.settings.section
-        self.action_refresh()
 
     def on_screen_resume(self) -> None:
-        """Something may have been run or saved meanwhile."""
-        if self._entries:
+        """Looks at everything, for something may have been run or saved meanwhile; not while another screen covers this one."""
+        self.call_after_refresh(self._look_again)
+
+    def _look_again(self) -> None:
+        if self.is_current:
             self.action_refresh()
 
     # --- what there is ------------------------------------------------------------------------------------------------------
@@ -73,6 +91,8 @@ class HomeScreen(CounterpointScreen):
         registry, given = self.application.registry, self.application.given
         self._look("recipes", lambda: [recipe_entry(entry) for entry in library.recipes(registry, given)])
         self._look("runs", lambda: [run_entry(run) for run in library.runs()])
+        elsewhere = tuple(self.application.settings.evaluations)
+        self._look("evaluations", lambda: [evaluation_entry(entry) for entry in library.evaluations(elsewhere)])
         self._look("models", lambda: [model_entry(entry) for entry in library.models()])
         self._look("plugins", lambda: [plugin_entry(entry) for entry in library.plugins(registry)])
 
@@ -109,10 +129,15 @@ class HomeScreen(CounterpointScreen):
                     rows.append(Row((label,)))
             counts[section] = len(entries)
             if query or section == self.section:
-                rows += [Row(entry.cells, entry.key, bad=bool(entry.problem)) for entry in entries]
+                rows += [self._row(entry) for entry in entries]
         self._label(counts)
         empty = f"nothing is called like '{query}'" if query else self._failed.get(self.section) or _EMPTY[self.section]
         self.query_one(RowList).show(rows, empty if query or self.section in self._entries else "looking …")
+
+    def _row(self, entry: Entry) -> Row:
+        first, *rest = entry.cells
+        sign = f"{_MARK} " if self._marked is not None and self._marked.key == entry.key else ""
+        return Row((f"{sign}{first}", *rest), entry.key, bad=bool(entry.problem))
 
     def _label(self, counts: dict[str, int]) -> None:
         for section, label in SECTIONS.items():
@@ -124,6 +149,7 @@ class HomeScreen(CounterpointScreen):
         entry = self._by_key.get(event.key)
         self.query_one("#about-text", Static).update(entry.about() if entry else "")
         self.query_one("#about").scroll_home(animate=False)
+        self.offer()
 
     @on(Tabs.TabActivated)
     def _section_chosen(self) -> None:
@@ -146,8 +172,10 @@ class HomeScreen(CounterpointScreen):
             return
         if isinstance(entry.item, library.RecipeEntry):
             self.application.open_recipe(entry.item)
-        elif entry.section == "runs" and not entry.problem and "stored" in SCREENS:
+        elif entry.section == "runs":
             self.application.open_stored(entry.name)
+        elif entry.section == "evaluations" and not entry.problem:
+            self.application.open_comparison((_subject(entry),))
         else:
             self._show_details(entry)
 
@@ -158,6 +186,28 @@ class HomeScreen(CounterpointScreen):
             await self.application.pull([entry.name])
             self.action_refresh()
 
+    @property
+    def _comparable(self) -> Entry | None:
+        """The entry under the cursor, where it can be compared with another one."""
+        entry = self._by_key.get(self.query_one(RowList).key)
+        return entry if entry and entry.section in ("runs", "evaluations") and not entry.problem else None
+
+    def action_mark(self) -> None:
+        """Marks an entry, or takes the mark away."""
+        entry = self._comparable
+        if entry is None:
+            return
+        self._marked = None if self._marked and self._marked.key == entry.key else entry
+        self._show()
+        self.offer()
+        if self._marked:
+            self.notify("Marked. Go to another one: the keys below then offer to compare the two.")
+
+    def action_compare(self) -> None:
+        """Compares the marked entry with the one under the cursor."""
+        if self._marked is not None and (entry := self._comparable) is not None:
+            self.application.open_comparison((_subject(self._marked), _subject(entry)))
+
     def action_run_default(self) -> None:
         """Runs the demo's recipe."""
         self.application.run_default()
@@ -166,6 +216,11 @@ class HomeScreen(CounterpointScreen):
         """Offers what can be done."""
         if action == "run_default":
             return "run" in SCREENS
+        if action == "mark":
+            return self._comparable is not None
+        if action == "compare":
+            entry, marked = self._comparable, self._marked
+            return entry is not None and marked is not None and entry.section == marked.section and entry.key != marked.key
         if action == "clear_search":
             return bool(self.query_one("#search", Input).value) or self.focused is not self.query_one(RowList)
         return True
@@ -207,13 +262,17 @@ class HomeScreen(CounterpointScreen):
             rows.action_move(1 if event.key == "down" else -1)
         elif self.focused is search and event.key in ("pagedown", "pageup"):
             rows.action_page(1 if event.key == "pagedown" else -1)
-        elif self.focused is rows and event.character and event.is_printable and event.key != "slash":
-            search.focus()
+        elif self.focused in (rows, search) and event.character and event.is_printable and event.key not in ("slash", "space"):
+            search.focus()  # what was typed before it had the focus comes here, too: no letter of a quick hand is lost
             search.cursor_position = len(search.value)
             search.insert_text_at_cursor(event.character)
         else:
             return
         event.stop()
+
+
+def _subject(entry: Entry) -> Subject:
+    return entry.item.path if isinstance(entry.item, library.EvaluationEntry) else entry.name
 
 
 def _keys(rows: RowList) -> set[str]:

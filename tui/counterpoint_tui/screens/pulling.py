@@ -36,6 +36,7 @@ class PullDialog(Dialog[CounterpointError | bool]):
     def __init__(self, client: WorkerClient, sources: Sequence[str]) -> None:
         super().__init__()
         self._client, self._sources = client, sources
+        self._ended = False
 
     def parts(self) -> ComposeResult:
         yield Static(id="what")
@@ -58,9 +59,15 @@ class PullDialog(Dialog[CounterpointError | bool]):
                 self.query_one("#licence", Static).update(licence_notice({"source": source}))
                 await self._client.pull(source, self._report)
         except CounterpointError as error:
-            self.dismiss(error)
+            self._end(error)
         else:
-            self.dismiss(True)
+            self._end(True)
+
+    def _end(self, result: CounterpointError | bool | None) -> None:
+        """Closes it, once: what is stopped may come to its end in the same moment."""
+        if not self._ended:
+            self._ended = True
+            self.dismiss(result)
 
     def _report(self, progress: PullProgress) -> None:
         phase = _PHASES.get(progress.phase, progress.phase)
@@ -74,4 +81,4 @@ class PullDialog(Dialog[CounterpointError | bool]):
     @on(Button.Pressed, "#stop")
     def action_close(self) -> None:
         """Stops; what has come stays."""
-        self.dismiss(None)  # which ends what this screen has begun
+        self._end(None)  # which ends what this screen has begun

@@ -47,9 +47,10 @@ class RecipeScreen(CounterpointScreen):
     BINDINGS = [*keys.bindings("recipe")]
     AUTO_FOCUS = ""
 
-    def __init__(self, entry: RecipeEntry) -> None:
+    def __init__(self, entry: RecipeEntry, prompt: str | None = None) -> None:
         super().__init__()
         self.entry = entry
+        self._prompt = prompt
         self.checked = Checked(entry.text)
         self.plan: Planned | None = None
         self._saved = entry.text
@@ -66,7 +67,8 @@ class RecipeScreen(CounterpointScreen):
             yield _pane("plan", VerticalScroll(Static(id="plan-text"), id="plan-scroll"))
             yield _pane("form", RecipeForm(self.application.registry, id="recipe-form"))
             yield _pane("yaml", YamlEditor(self.entry.text, id="yaml-text"), Static(id="problem"))
-            ask = AskPane(self.application.settings.prompts.get(self.entry.name), id="pane-ask", classes="pane")
+            kept = self.application.settings.prompts.get(self.entry.name) if self._prompt is None else self._prompt
+            ask = AskPane(kept, id="pane-ask", classes="pane")
             ask.border_title = PANES["ask"]
             yield ask
 

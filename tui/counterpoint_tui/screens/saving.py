@@ -18,6 +18,7 @@ from counterpoint_tui.recipe_text import set_value
 from counterpoint_tui.screens.base import Dialog
 from counterpoint_tui.settings import write_whole
 
+_LONGEST = 100
 _NAME = re.compile(r"[\w][\w.-]*")
 
 
@@ -34,7 +35,7 @@ class SaveDialog(Dialog[Path]):
         """The name whose file may be replaced."""
 
     def parts(self) -> ComposeResult:
-        yield Input(self._suggestion, id="name", placeholder="a name")
+        yield Input(self._suggestion, id="name", placeholder="a name", max_length=_LONGEST)
         yield Static(id="where")
         with Horizontal(classes="buttons"):
             yield Button("Save", id="save", variant="primary")

@@ -13,7 +13,8 @@
 
 Nothing here knows Textual, and nothing changes a state in place. Layers, lowest first: ``calls`` and ``data`` (the state), ``spans``,
 ``candidates``, ``notes``, ``reducer`` (the fold), then views (``text``, ``figures``, ``windows``, ``stages``, ``graph``, ``legend``,
-``rows``), ``trace`` with ``reading``, ``marks``, ``finding`` and ``details``; and ``compare`` and ``export``, imported by their own names.
+``rows``), ``trace`` with ``reading``, ``marks``, ``finding`` and ``details``; and ``changes``,
+``compare`` and ``export``, imported by their own names.
 """
 
 from __future__ import annotations
@@ -42,7 +43,17 @@ from counterpoint_tui.state.reducer import fold, reduce
 from counterpoint_tui.state.rows import EventRow, describe, event_row
 from counterpoint_tui.state.spans import SpanRow, below, children, timeline, writer
 from counterpoint_tui.state.stages import StageRow, in_stages, stage_steps
-from counterpoint_tui.state.text import Overlay, Stretch, Token, answer_stretches, answer_text, pending, rejected, token_at
+from counterpoint_tui.state.text import (
+    Overlay,
+    Stretch,
+    Token,
+    answer_stretches,
+    answer_text,
+    event_of_token,
+    pending,
+    rejected,
+    token_at,
+)
 from counterpoint_tui.state.trace import TraceView
 from counterpoint_tui.state.windows import WindowPlot, window_plot, window_plots
 
@@ -82,6 +93,7 @@ __all__ = [
     "children",
     "contests",
     "describe",
+    "event_of_token",
     "event_row",
     "filtered",
     "fold",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from counterpoint.cli.console import flops_text, rate_text, seconds_text
 from counterpoint.errors import EvaluationError
-from counterpoint.evaluation.outcomes import Groups, Measure, by_example, costs, values
+from counterpoint.evaluation.outcomes import Groups, Measure, by_example, costs, figure_value, values
 from counterpoint.evaluation.records import CONFIG, Record
 from counterpoint.tally import Summary
+from counterpoint_tui.state.changes import Change, text_changes
 from counterpoint_tui.state.data import RunState
 from counterpoint_tui.state.figures import summary
 from counterpoint_tui.state.text import answer_text
@@ -21,29 +20,15 @@ from counterpoint_tui.state.text import answer_text
 if TYPE_CHECKING:
     from counterpoint.evaluation.result import EvaluationResult
 
-_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
-_MANY = 4000
-"""Words in two texts together from which on frequent ones are not looked for one by one: it would take seconds."""
 _TIE = 1e-9
 """Means over samples that differ by less are the same, as in `counterpoint compare`."""
+_EQUAL = 0.005
+"""Figures that differ by less of themselves are not called better."""
 
 Outcome = Literal["win", "loss", "tie", "alone"]
 
 
 # --- two runs -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A stretch of two texts: the same in both (then ``a == b``), or what the one has where the other has something else."""
-
-    a: str
-    b: str
-
-    @property
-    def same(self) -> bool:
-        """Whether both have it."""
-        return self.a == self.b
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +41,9 @@ class FigureRow:
     ratio: float | None
     """Of ``a`` to ``b``; None for what is no number, or where one of them has none."""
     lower_is_better: bool | None
-    """None where neither is better."""
+    """None where neither can be better."""
+    better: Literal["A", "B", ""] = ""
+    """Which one is, where they differ by more than a two-hundredth."""
 
 
 @dataclass(frozen=True)
@@ -83,36 +70,35 @@ def compare_runs(a: RunState, b: RunState) -> RunComparison:
     return RunComparison(text_changes(answer_text(a), answer_text(b)), _figures(a, b), same_prompt, tuple(notes))
 
 
-def text_changes(a: str, b: str) -> tuple[Change, ...]:
-    """Two texts word by word; joined, the left and the right sides are the texts."""
-    left, right = _WORDS.findall(a), _WORDS.findall(b)
-    matcher = difflib.SequenceMatcher(None, left, right, autojunk=len(left) + len(right) > _MANY)
-    return tuple(
-        Change("".join(left[start:end]), "".join(right[begin:stop])) for _, start, end, begin, stop in matcher.get_opcodes()
-    )
-
-
 def _figures(a: RunState, b: RunState) -> tuple[FigureRow, ...]:
     x, y = summary(a), summary(b)
     rows = [
         FigureRow("recipe", str(a.recipe.get("name", "")), str(b.recipe.get("name", "")), None, None),
         FigureRow("ended", _ended(a), _ended(b), None, None),
-        _row("tokens", x.answer_tokens, y.answer_tokens, str, None),
-        _row("tokens/s", x.tokens_per_second, y.tokens_per_second, rate_text, False),
-        _row("first token", x.first_token_seconds, y.first_token_seconds, seconds_text, True),
-        _row("time", x.seconds - x.preparing_seconds, y.seconds - y.preparing_seconds, seconds_text, True),
-        _row("FLOPs", x.flops, y.flops, flops_text, True),
-        _row("tokens drawn", x.generated_tokens, y.generated_tokens, str, None),
-        _row("drafts accepted", _acceptance(x), _acceptance(y), lambda share: f"{share:.0%}", False),
+        figure_row("tokens", x.answer_tokens, y.answer_tokens, str, None),
+        figure_row("tokens/s", x.tokens_per_second, y.tokens_per_second, rate_text, False),
+        figure_row("first token", x.first_token_seconds, y.first_token_seconds, seconds_text, True),
+        figure_row("time", x.seconds - x.preparing_seconds, y.seconds - y.preparing_seconds, seconds_text, True),
+        figure_row("FLOPs", x.flops, y.flops, flops_text, True),
+        figure_row("tokens drawn", x.generated_tokens, y.generated_tokens, str, None),
+        figure_row("drafts accepted", _acceptance(x), _acceptance(y), lambda share: f"{share:.0%}", False),
     ]
     return tuple(rows)
 
 
-def _row(name: str, a: float | None, b: float | None, text: object, lower_is_better: bool | None) -> FigureRow:
-    assert callable(text)
+def figure_row(
+    name: str, a: float | None, b: float | None, text: Callable[[Any], str], lower_is_better: bool | None
+) -> FigureRow:
+    """A figure of two, written as ``text`` writes it."""
     ratio = a / b if a and b else None
     shown = ["–" if value is None else str(text(value)) for value in (a, b)]
-    return FigureRow(name, shown[0], shown[1], ratio, lower_is_better)
+    return FigureRow(name, shown[0], shown[1], ratio, lower_is_better, _better(a, b, lower_is_better))
+
+
+def _better(a: float | None, b: float | None, lower_is_better: bool | None) -> Literal["A", "B", ""]:
+    if a is None or b is None or lower_is_better is None or not abs(a - b) > _EQUAL * max(abs(a), abs(b)):
+        return ""
+    return "A" if (a < b) == lower_is_better else "B"
 
 
 def _ended(state: RunState) -> str:
@@ -150,7 +136,7 @@ class EvaluationComparison:
     rows: tuple[ExampleRow, ...] = field(repr=False)
     """Wins of ``a`` first, the greatest difference first; then its losses, ties, and what only one has a score of."""
     figures: tuple[FigureRow, ...]
-    """Mean score and costs of an answer, over the examples that both have."""
+    """The figure of the scorer and mean costs of an answer, over the examples that both have."""
     notes: tuple[str, ...]
 
     def count(self, outcome: Outcome) -> int:
@@ -233,13 +219,16 @@ def _evaluation_figures(
 ) -> tuple[FigureRow, ...]:
     both = [example for example in left if example in right]
     scored = [example for example in both if example in x and example in y]
-    means = [sum(one[example] for example in scored) / len(scored) if scored else None for one in (x, y)]
+    means = [
+        figure_value({example: groups[example] for example in scored}, measure) if scored else None for groups in (left, right)
+    ]
     one, other = (costs({example: groups[example] for example in both}) for groups in (left, right))
     return (
-        _row(measure.name, means[0], means[1], lambda value: f"{value:.4g}", measure.lower_is_better),
-        _row("FLOPs", one.flops, other.flops, flops_text, True),
-        _row("time", one.seconds, other.seconds, seconds_text, True),
-        _row("tokens", one.tokens, other.tokens, lambda value: f"{value:.0f}", None),
+        figure_row(measure.name, means[0], means[1], lambda value: f"{value:.4g}", measure.lower_is_better),
+        figure_row("FLOPs", one.flops, other.flops, flops_text, True),
+        figure_row("time", one.seconds, other.seconds, seconds_text, True),
+        figure_row("time in passes", one.share, other.share, seconds_text, True),
+        figure_row("tokens", one.tokens, other.tokens, lambda value: f"{value:.0f}", None),
     )
 
 

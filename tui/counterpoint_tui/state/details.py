@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from counterpoint.tally import ROOT_SPAN
-from counterpoint_tui.state.figures import summary
+from counterpoint_tui.state.figures import drawn_tokens, summary
 from counterpoint_tui.state.text import Token, token_at, token_of_event
 from counterpoint_tui.state.trace import TraceView
 
@@ -25,7 +25,9 @@ class TokenDetails:
     """Wall time by then, with preparing."""
     model_seconds: float
     generated_tokens: int
-    """Tokens drawn by then in calls that had finished."""
+    """Tokens drawn by then."""
+    at_least: bool
+    """Whether that is a lower bound: in calls under way, more may have been drawn than they had said by then."""
 
 
 def token_details(trace: TraceView, number: int, span: int = ROOT_SPAN) -> TokenDetails | None:
@@ -41,7 +43,7 @@ def token_details(trace: TraceView, number: int, span: int = ROOT_SPAN) -> Token
     if token is None:
         return None
     then = trace.at(token.event + 1)
-    cost = summary(then)
+    cost, drawn = summary(then), drawn_tokens(then)
     return TokenDetails(
         token=token,
         of=last.spans[span].emitted,
@@ -49,7 +51,8 @@ def token_details(trace: TraceView, number: int, span: int = ROOT_SPAN) -> Token
         flops=cost.flops,
         seconds=cost.seconds,
         model_seconds=cost.model_seconds,
-        generated_tokens=cost.generated_tokens,
+        generated_tokens=drawn,
+        at_least=drawn > cost.generated_tokens,
     )
 
 

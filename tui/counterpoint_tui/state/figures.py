@@ -147,23 +147,28 @@ def budget_bars(state: RunState, now: float | None = None) -> tuple[BudgetBar, .
         return ()
     at = state.last_t if now is None or state.finished else max(now, state.last_t)
     root = state.spans.get(1)
-    open_tokens = sum(_drawn(state, span) for span in state.spans.values())
+    drawn = drawn_tokens(state)
     spent = {
         "flops": sum(node.flops for node in state.nodes.values()),
         "seconds": max(0.0, (root.end if root.finished else at) - root.start) if root else 0.0,
-        "tokens": state.generated_tokens + open_tokens,
+        "tokens": drawn,
     }
     return tuple(
         BudgetBar(
             unit=unit,
             limit=float(limit),
             spent=float(spent[unit]),
-            at_least=unit == "tokens" and open_tokens > 0,
+            at_least=unit == "tokens" and drawn > state.generated_tokens,
             stopped=any(stop.unit == unit and stop.limit == limit for stop in state.budget_stops),
         )
         for unit, limit in budget.items()
         if unit in spent and isinstance(limit, (int, float))
     )
+
+
+def drawn_tokens(state: RunState) -> int:
+    """How many tokens have been drawn: in calls that have ended; and in those under way, at least so many as they have said."""
+    return state.generated_tokens + sum(_drawn(state, span) for span in state.spans.values())
 
 
 def _drawn(state: RunState, span: SpanState) -> int:

@@ -11,7 +11,7 @@ from counterpoint_tui.state.data import RunState
 from counterpoint_tui.state.graph import graph_order, graph_view
 from counterpoint_tui.state.spans import base_path
 
-_SILENT = frozenset({"Verifier", "Trainer"})
+_SILENT = frozenset({"Verifier", "Trainer", "SwitchCriterion"})
 """Roles that write no text."""
 
 

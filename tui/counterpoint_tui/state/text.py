@@ -196,6 +196,18 @@ def token_of_event(state: RunState, event: int, span: int = ROOT_SPAN) -> int | 
     return tokens - 1 if tokens else None
 
 
+def event_of_token(state: RunState, number: int, span: int = ROOT_SPAN) -> int | None:
+    """Place in the trace of the event with which a token came into a call's text; None where there is no such token.
+
+    Of an answer that was adopted as a whole, when it was; :func:`token_at` tells when it was written.
+    """
+    found = state.spans.get(span)
+    if found is None or not 0 <= number < found.emitted:
+        return None
+    piece: Piece = found.pieces[bisect.bisect_right(found.pieces, number, key=_TOKEN) - 1]
+    return piece.event
+
+
 def _token(state: RunState, span: SpanState, piece: Piece, number: int, index: int) -> Token:
     logprobs = {path: values[index] for path, values in piece.logprobs.items() if index < len(values)}
     return Token(

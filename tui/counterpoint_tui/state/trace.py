@@ -184,6 +184,7 @@ class TraceView:
         columns.types.append(event.type)  # type: ignore[attr-defined]
         columns.nodes.append(columns.names.setdefault(event.node, event.node))
         columns.spans.append(event.span)
+        columns.times.append(event.t)
         mark = mark_of(event)
         if mark is not None:
             self._marks[mark].append(index + 1)
@@ -246,12 +247,13 @@ class TraceView:
 
 
 class Columns:
-    """What lists of events are filtered by: a column each, a value for every event."""
+    """What lists of events are filtered by, and when each event was: a column each, a value for every event."""
 
     def __init__(self) -> None:
         self.types: list[str] = []
         self.nodes: list[str] = []
         self.spans: list[int] = []
+        self.times: array[float] = array("d")
         self.names: dict[str, str] = {}  # one text for all events of a node
 
 

@@ -168,7 +168,7 @@ class GroupRow(Horizontal):
     def compose(self) -> ComposeResult:
         """Label and button."""
         yield Label(self.group)
-        yield Button(f"show {self._count} fields that are not set", compact=True)
+        yield Button(f"show {self._count} more", compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Asks for the fields."""

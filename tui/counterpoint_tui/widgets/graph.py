@@ -49,7 +49,7 @@ class GraphView(ScrollableContainer, can_focus=True):
         self._paths = graphs.paths(graph)
         letters = {path: node_mark(place).letter for place, path in enumerate(self._paths)}
         self._drawing = draw(graphs.boxes(graph, letters), graphs.arrows(graph))
-        self._paint()
+        self._paint(layout=True)
 
     def choose(self, path: str) -> None:
         """Marks a node as the one that is looked at."""
@@ -66,7 +66,7 @@ class GraphView(ScrollableContainer, can_focus=True):
         """Colours follow the theme."""
         self.app.theme_changed_signal.subscribe(self, lambda _: self._paint())
 
-    def _paint(self) -> None:
+    def _paint(self, *, layout: bool = False) -> None:
         drawing, dark = self._drawing, self.app.current_theme.dark
         text = Text("\n".join(drawing.lines), style=self.get_component_rich_style("graph--wire", partial=True), no_wrap=True)
         line = drawing.width + 1
@@ -80,8 +80,9 @@ class GraphView(ScrollableContainer, can_focus=True):
                 if around:
                     text.stylize(self.get_component_rich_style(around, partial=True), start, start + place.width)
                 if row == 1:
-                    text.stylize(node_mark(number, dark=dark).style, start + 2, start + place.width - 2)
-        self.query_one("#picture", Static).update(text)
+                    lit = " reverse" if path in self._active else ""  # what is lit is seen without colour, too
+                    text.stylize(node_mark(number, dark=dark).style + lit, start + 2, start + place.width - 2)
+        self.query_one("#picture", Static).update(text, layout=layout)
 
     def on_click(self, event: events.Click) -> None:
         """Chooses the node under the mouse."""

@@ -23,6 +23,9 @@ _FIELDS = {
 }
 
 
+_LONGEST = 200
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """Settings of one run, over those of its recipe."""
@@ -40,7 +43,7 @@ class SettingsRow(Horizontal):
         for name, label in _FIELDS.items():
             with HorizontalGroup(classes=name):
                 yield Label(label)
-                yield Input(id=name, compact=True)
+                yield Input(id=name, compact=True, max_length=_LONGEST)
 
     def show(self, recipe: Recipe) -> None:
         """Says what the recipe says."""
@@ -48,7 +51,7 @@ class SettingsRow(Horizontal):
             "temperature": shown(recipe.sampling.temperature),
             "max_tokens": shown(recipe.sampling.max_tokens),
             "seed": shown(recipe.seed),
-            "budget": _budget(recipe.budget) or "none, or seconds=30",
+            "budget": _budget(recipe.budget) or "none (seconds=30)",
         }
         for name, text in own.items():
             self.query_one(f"#{name}", Input).placeholder = text
