@@ -31,7 +31,9 @@ async def test_help_and_palette_have_every_action(make_app: Any, until: Any) -> 
         await until(lambda: isinstance(app.screen, HelpDialog))
         table = app.screen._keys()
         cells = [list(column.cells) for column in table.columns]
-        assert ("/ ^f", "Search") in list(zip(cells[0], cells[1], strict=True))
+        assert ("/ ^f", "Search: in all lists at once; typing does it, too", "home.search") in list(
+            zip(cells[0], map(str, cells[1]), cells[2], strict=True)
+        )
         assert "recipes to run" in app.screen._text
         await pilot.press("f1")
         assert len(app.screen_stack) == 2  # no help for the help

@@ -15,6 +15,7 @@ from counterpoint_tui.state import (
     pending,
     reduce,
     rejected,
+    summary,
     token_at,
     token_details,
 )
@@ -123,6 +124,14 @@ def test_a_token_tells_its_probability_its_alternatives_and_what_drafts_said(tra
     assert full is not None
     (_, _, best), *_ = full.token.alternatives
     assert math.exp(best) <= 1
+
+
+def test_what_a_call_under_way_has_drawn_is_a_lower_bound(traces: Traces) -> None:
+    trace = TraceView.of(traces["weak_to_strong"])
+    details = token_details(trace, trace.last.spans[1].emitted - 1)
+    assert details is not None
+    assert details.at_least, "the model that took over says what it has drawn when it is done"
+    assert details.generated_tokens < summary(trace.last).generated_tokens
 
 
 def test_drafts_are_found_below_a_prefix_and_through_what_hands_a_text_on(traces: Traces) -> None:

@@ -114,10 +114,9 @@ class HelpDialog(Dialog[None]):
             yield Button("Close", id="close", variant="primary")
 
     def _keys(self) -> Table:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False, expand=True)
         table.add_column(style="bold", no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column()
+        table.add_column(ratio=1)
         table.add_column(style="italic", no_wrap=True)
         rows: dict[str, tuple[list[str], str, str]] = {}
         for _, binding, enabled, _ in self._active:
@@ -125,8 +124,8 @@ class HelpDialog(Dialog[None]):
                 shown, _, _ = rows.setdefault(binding.id, ([], binding.description, binding.tooltip))
                 shown.append(self.app.get_key_display(binding))
         for identity, (shown, label, about) in rows.items():
-            table.add_row(" ".join(shown), label, about, identity)
-        table.add_row("tab", "Next field", "shift+tab goes back")
+            table.add_row(" ".join(shown), Text.assemble((label, "bold"), f": {about}" if about else ""), identity)
+        table.add_row("tab", Text.assemble(("Next field", "bold"), ": shift+tab goes back"), "")
         return table
 
     @on(Button.Pressed, "#close")

@@ -44,6 +44,10 @@ class ScrubbedScreen(CounterpointScreen):
         """Nobody looks."""
         self.stop()
 
+    def on_resize(self) -> None:
+        """Parts that there was no room for may come into sight."""
+        self.call_after_refresh(self.moved)
+
     def draw(self) -> None:
         """Shows where one is; a screen gives its own."""
 

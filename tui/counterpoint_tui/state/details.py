@@ -52,7 +52,7 @@ def token_details(trace: TraceView, number: int, span: int = ROOT_SPAN) -> Token
         seconds=cost.seconds,
         model_seconds=cost.model_seconds,
         generated_tokens=drawn,
-        at_least=drawn > cost.generated_tokens,
+        at_least=any(call.pieces and not call.finished for call in then.spans.values()),
     )
 
 
