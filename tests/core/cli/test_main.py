@@ -115,7 +115,8 @@ def test_ctrl_c_keeps_what_there_is(tmp_path: Path, recipe: Path) -> None:
     (run,) = RunStore().list()
     assert run.status == "cancelled"
     assert 1 <= run.tokens < 1900
-    assert RunStore().export(run.id).encode() == (first + out).removesuffix(b"\n")
+    # a line's end is added where the answer, cut anywhere, does not end in one
+    assert RunStore().export(run.id).encode().removesuffix(b"\n") == (first + out).removesuffix(b"\n")
 
 
 def test_a_killed_run_is_readable(tmp_path: Path, recipe: Path) -> None:

@@ -551,3 +551,16 @@ async def test_a_run_that_failed(bare_app: Any, until: Any, opened: Any, keep_ru
         await pilot.press("home", "x")
         assert screen.position.place == screen.position.trace.marks("failure")[0]
         await until(lambda: "failed" in where(screen))
+
+
+async def test_what_a_larger_window_has_room_for_is_as_it_is_here(
+    bare_app: Any, until: Any, opened: Any, keep_run: Keep
+) -> None:
+    app = bare_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app, keep_run("drafted").name)
+        count = len(screen.position.trace)
+        await pilot.press("f8", "left", "left")  # the timeline hides the details
+        await until(lambda: screen.position.place == count - 2 and not screen._drawing)
+        await pilot.resize_terminal(160, 48)
+        await until(lambda: f"last event  {count - 2}, " in words(screen, "#details-text"))
