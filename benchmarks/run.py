@@ -23,6 +23,7 @@ ALL = (
     "weak_to_strong",
     "contrastive",
     "evaluation",
+    "tui",
     "humaneval",
 )
 """All but `cross_model_control`, which needs an artifact that takes half an hour to train."""

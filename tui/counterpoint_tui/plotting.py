@@ -50,25 +50,26 @@ def plot_text(plot: WindowPlot, width: int, height: int, styles: Mapping[str, st
             else:
                 text.append("╌" if row == cut else " ", style=styles["threshold"])
         text.append("\n")
-    text.append(" " * _LABEL + "└" + "─" * len(columns) + "\n", style="dim")
-    text.append(_axis(columns, switch, styles["switch"]))
+    text.append(" " * _LABEL + "└", style="dim")
+    for place in range(len(columns)):
+        text.append("▲" if place == switch else "─", style=styles["switch"] if place == switch else "dim")
+    text.append("\n")
+    text.append(_axis(columns))
     text.append("\n")
     text.append(_said(plot))
     return text
 
 
-def _axis(columns: Sequence[tuple[int, float]], switch: int | None, style: str) -> Text:
-    """The first and the last position under their bars, and the place of the switch."""
+def _axis(columns: Sequence[tuple[int, float]]) -> Text:
+    """The first and the last position under their bars."""
     text = Text(" " * (_LABEL + 1), no_wrap=True)
     if not columns:
         return text
     first, last = str(columns[0][0]), str(columns[-1][0])
-    cells = list(first.ljust(len(columns)))
+    cells = first.ljust(len(columns))
     if len(columns) > len(first) + len(last):
-        cells[len(columns) - len(last) : len(columns)] = last
-    for place, cell in enumerate(cells):
-        text.append("▲" if place == switch else cell, style=style if place == switch else "dim")
-    return text
+        cells = cells[: len(columns) - len(last)] + last
+    return text.append(cells, style="dim")
 
 
 def _said(plot: WindowPlot) -> str:

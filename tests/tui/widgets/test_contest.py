@@ -105,8 +105,8 @@ def test_a_plot_has_a_bar_for_each_window() -> None:
         "     0.5 ┼╌╌╎█",
         "         │  ██",
         "       0 │▁███",
-        "         └────",
-        "          0 ▲3",
+        "         └──▲─",
+        "          0  3",
         "▲ at token 2 small handed over to large",
         "sure",
     ]

@@ -110,6 +110,7 @@ class FollowingScreen(CounterpointScreen):
         self._draw_graph()
         self._draw()
         self.set_interval(_FRAME, self._draw)
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.on_resize())  # texts have the colours of the theme
         self._follow(self.live)
 
     def on_unmount(self) -> None:
