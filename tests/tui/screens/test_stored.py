@@ -247,7 +247,8 @@ async def test_many_keys_are_drawn_together(bare_app: Any, opened: Any, keep_run
         for _ in range(30):
             screen.action_step_back()
         await pilot.pause()
-        assert drawn == [len(screen.position.trace) - 30]
+        assert 1 <= len(drawn) <= 3
+        assert drawn[-1] == len(screen.position.trace) - 30
 
 
 async def test_by_mouse(bare_app: Any, until: Any, opened: Any, keep_run: Keep) -> None:
