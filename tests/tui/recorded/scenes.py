@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 from textual.css.query import NoMatches
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Input, TextArea
 
 from counterpoint.errors import ModelError
@@ -33,6 +34,7 @@ from counterpoint_tui.app import CounterpointApp
 from counterpoint_tui.live import LiveRun
 from counterpoint_tui.screens.dialogs import ErrorDialog, HelpDialog, Question
 from counterpoint_tui.screens.exporting import ExportDialog
+from counterpoint_tui.screens.home import HomeScreen
 from counterpoint_tui.screens.prompting import PromptDialog
 from counterpoint_tui.screens.pulling import PullDialog
 from counterpoint_tui.screens.recipe import RecipeScreen
@@ -113,13 +115,13 @@ def setting(folder: Path) -> Iterator[None]:
     shutil.copytree(HERE / "evaluations", home / "evaluations")
     newest = max(run.started for run in RunStore(RUNS).list())
     environment = {"COUNTERPOINT_HOME": home.name, "COUNTERPOINT_DATA": str(HERE), "TZ": "UTC", "TEXTUAL_ANIMATIONS": "none"}
-    recipes, plugins, before = library.recipes, library.plugins, Path.cwd()
+    plugins, before = library.plugins, Path.cwd()
 
     def few_recipes(registry: Registry, given: Sequence[Path] = ()) -> list[library.RecipeEntry]:
-        found = {entry.name: entry for entry in recipes(registry, given)}
-        return [found[name] for name in RECIPES]
+        return [library.recipe_entry(name, registry) for name in RECIPES]
 
     with contextlib.ExitStack() as stack:
+        stack.callback(time.tzset)  # when the environment is what it was
         stack.enter_context(patch.dict(os.environ, environment))
         os.environ.pop("NO_COLOR", None)
         time.tzset()
@@ -130,7 +132,6 @@ def setting(folder: Path) -> Iterator[None]:
         stack.enter_context(patch.object(library, "plugins", lambda registry: plugins(registry)[:PLUGINS]))
         stack.enter_context(patch.object(LiveRun, "now", property(lambda live: None if live.over else live.state.last_t)))
         yield
-    time.tzset()
 
 
 class _Clock(SimpleNamespace):
@@ -146,6 +147,7 @@ async def playing(name: str, registry: Registry, size: tuple[int, int], theme: s
     (settings.folder() / "state.json").unlink(missing_ok=True)
     app = CounterpointApp(registry, theme=theme)
     app.client = Recorded()
+    app.get_default_screen = Screen  # type: ignore[method-assign]  # a scene opens what it shows
     async with app.run_test(size=size) as pilot:
         await SCENES[name].play(app, pilot)
         yield pilot
@@ -186,8 +188,8 @@ async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
 # --- the scenes -------------------------------------------------------------------------------------------------------------
 
 Play = Callable[[CounterpointApp, Pilot[None]], Awaitable[None]]
-ALL = tuple((size, theme) for size in SIZES for theme in THEMES)
 DARK, LIGHT, DARK_WIDE, LIGHT_WIDE = ("narrow", "dark"), ("narrow", "light"), ("wide", "dark"), ("wide", "light")
+ALL = (DARK, LIGHT, LIGHT_WIDE, DARK_WIDE)  # one change at a time
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ def scene(*variants: tuple[str, str]) -> Callable[[Play], Play]:
 @scene(*ALL)
 async def home(app: CounterpointApp, pilot: Pilot[None]) -> None:
     """The recipes."""
+    await app.push_screen(HomeScreen())
     await until(lambda: len(app.screen._entries) == 5 and app.screen.query_one(RowList).rows)  # type: ignore[attr-defined]
 
 
