@@ -24,9 +24,11 @@ ALL = (
     "contrastive",
     "evaluation",
     "tui",
+    "best_of_n",
     "humaneval",
+    "budget_reallocation",
 )
-"""All but `cross_model_control`, which needs an artifact that takes half an hour to train."""
+"""All but `cross_model_control`, `corrector` and `verifiers`, which need artifacts that take half an hour and more to train."""
 
 
 def main() -> None:
