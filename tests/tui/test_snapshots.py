@@ -38,8 +38,9 @@ def _scenes() -> Any:
 
 
 scenes = _scenes()
+assert PINNED is not None, "constraints.txt says with which Textual the pictures were drawn"
 pytestmark = pytest.mark.skipif(
-    PINNED is None or version("textual") != PINNED.group(1), reason="drawn with another version of Textual than the pictures"
+    version("textual") != PINNED.group(1), reason="drawn with another version of Textual than the pictures"
 )
 
 
