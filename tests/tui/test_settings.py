@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint_tui.settings import Settings, load_settings, save_settings, write_whole
+from counterpoint_tui.settings import Settings, load_settings, save_settings
+from counterpoint_tui.writing import write_whole
 
 
 def test_what_is_kept_comes_back(home: Path) -> None:

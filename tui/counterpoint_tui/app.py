@@ -16,15 +16,13 @@ from textual.screen import Screen
 from counterpoint.cli.console import bytes_text
 from counterpoint.cli.demo import RECIPE as DEMO
 from counterpoint.errors import CounterpointError, RecipeError
-from counterpoint.prompt import Prompt
-from counterpoint.recipe import Recipe, load_recipe
+from counterpoint.recipe import load_recipe
 from counterpoint.registry import Registry
-from counterpoint.settings import Budget, Sampling
 from counterpoint_tui import keys
 from counterpoint_tui.comparing import Subject, load
-from counterpoint_tui.library import RecipeEntry, does
+from counterpoint_tui.library import COMMANDS, RecipeEntry, does
 from counterpoint_tui.panels import offending_panel
-from counterpoint_tui.screens import SCREENS, screen_class
+from counterpoint_tui.screens import screen_class
 from counterpoint_tui.screens.base import MIN_HEIGHT, MIN_WIDTH, Dialog
 from counterpoint_tui.screens.dialogs import ErrorDialog, HelpDialog, Question
 from counterpoint_tui.screens.pulling import PullDialog
@@ -72,6 +70,8 @@ class CounterpointApp(App[None], inherit_bindings=False):
         self.client = WorkerClient(plugins=plugins, offline=offline)
         self.settings = load_settings()
         self.key_map = keys.load_keys()
+        self.not_kept = ""
+        """Why what is kept between starts could not be kept."""
         self.failure: Exception | None = None
         """What the application failed with."""
         self._entry = entry
@@ -119,7 +119,7 @@ class CounterpointApp(App[None], inherit_bindings=False):
     async def on_unmount(self) -> None:
         """Stores what runs, and what is kept between starts."""
         self.settings.theme = self.theme
-        save_settings(self.settings)
+        self.not_kept = save_settings(self.settings)
         await self.client.close()
 
     # --- screens ------------------------------------------------------------------------------------------------------------
@@ -128,41 +128,21 @@ class CounterpointApp(App[None], inherit_bindings=False):
         """Shows a recipe, to be asked what was asked before, or something (by default what was last written for it)."""
         self.push_screen(screen_class("recipe")(entry, prompt))
 
-    def open_run(
-        self,
-        recipe: Recipe,
-        prompt: Prompt | None = None,
-        sampling: Sampling | None = None,
-        *,
-        seed: int | None = None,
-        budget: Budget | None = None,
-        instead: bool = False,
-    ) -> None:
+    def open_run(self, request: RunRequest, *, instead: bool = False) -> None:
         """Runs a recipe and shows the run live. Whether it can run is not looked at: see :meth:`start_run`.
 
         Args:
-            recipe: what is run.
-            prompt: by default the recipe's own.
-            sampling: settings over the recipe's (only what is set).
-            seed: instead of the recipe's.
-            budget: instead of the recipe's.
+            request: what is run.
             instead: whether the run takes the place of the screen that is shown.
-
-        Raises:
-            LookupError: there is no such screen.
         """
-        screen = screen_class("run")(RunRequest(recipe, prompt, sampling, seed, budget))
+        screen = screen_class("run")(request)
         if instead:
             self.switch_screen(screen)
         else:
             self.push_screen(screen)
 
     def open_stored(self, run: str) -> None:
-        """Shows a stored run.
-
-        Raises:
-            LookupError: there is no such screen.
-        """
+        """Shows a stored run."""
         self.push_screen(screen_class("stored")(run))
 
     @work(exclusive=True, group="comparison")
@@ -195,7 +175,7 @@ class CounterpointApp(App[None], inherit_bindings=False):
         """
         try:
             if (task := does(request.recipe)) != "answers":
-                command = {"trains": "train", "scores": "score"}[task]
+                command = COMMANDS[task]
                 raise RecipeError(
                     f"{request.recipe.name}: its output '{request.recipe.output}' {task} and gives no answer",
                     hint=f"`counterpoint {command} {request.recipe.name}` runs it",
@@ -211,8 +191,7 @@ class CounterpointApp(App[None], inherit_bindings=False):
             return False
         if plan.missing and not await self.pull(list(plan.missing), sum(plan.missing.values())):
             return False
-        given = request
-        self.open_run(given.recipe, given.prompt, given.sampling, seed=given.seed, budget=given.budget, instead=instead)
+        self.open_run(request, instead=instead)
         return True
 
     async def pull(self, sources: Sequence[str], size: int = 0) -> bool:
@@ -307,6 +286,3 @@ class CounterpointApp(App[None], inherit_bindings=False):
         self.failure = self.failure or error
         super()._handle_exception(error)
         self._exit_renderables.clear()
-
-
-__all__ = ["SCREENS", "CounterpointApp"]

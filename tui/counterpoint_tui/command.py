@@ -43,7 +43,8 @@ def tui(
         os.environ["NO_COLOR"] = "1"
     from counterpoint_tui.running import run_application
 
-    raise typer.Exit(run_application(cli.registry, recipe=recipe, compare=compare or (), theme=theme, offline=offline))
+    status = run_application(cli.registry, recipe=recipe, compare=compare or (), theme=theme, offline=offline, warn=cli.warn)
+    raise typer.Exit(status)
 
 
 def _need_terminal() -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from counterpoint.cli.console import bytes_text, seconds_text
 from counterpoint.runstore import StoredRun
-from counterpoint_tui.library import EvaluationEntry, ModelEntry, PluginEntry, RecipeEntry
+from counterpoint_tui.library import COMMANDS, EvaluationEntry, ModelEntry, PluginEntry, RecipeEntry
 from counterpoint_tui.texts import ago, one_line, plain
 
 SECTIONS = {"recipes": "Recipes", "runs": "Runs", "evaluations": "Evaluations", "models": "Models", "plugins": "Plugins"}
@@ -50,7 +50,7 @@ def recipe_entry(entry: RecipeEntry) -> Entry:
     def about() -> Text:
         lines = [("", plain(entry.problem or entry.description))]
         if _DOES[entry.does]:
-            command = {"trains": "train", "scores": "score"}[entry.does]
+            command = COMMANDS[entry.does]
             lines.append(("its output ", f"{_DOES[entry.does]}: run it with `counterpoint {command} {entry.name}`"))
         if entry.missing:
             lines.append(("not on this machine ", ", ".join(entry.missing)))

@@ -220,7 +220,7 @@ def shown(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False) if "\n" in value or value.startswith('"') else value
     if isinstance(value, float):
-        return f"{value:g}"
+        return short if float(short := f"{value:g}") == value else repr(value)
     if isinstance(value, int):
         return str(value)
     if value in ([], {}):

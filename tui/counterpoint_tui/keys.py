@@ -159,6 +159,11 @@ class KeyMap:
     keys: Mapping[str, str]
     problems: tuple[str, ...] = ()
 
+    def bound(self, *scopes: str) -> set[str]:
+        """The keys of all actions of some screens."""
+        chosen = (self.keys.get(action.id, action.keys) for action in ACTIONS if action.scope in scopes)
+        return {key for keys in chosen for key in keys.split(",")}
+
 
 def key_file() -> Path:
     """The user's file."""

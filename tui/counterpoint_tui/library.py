@@ -128,6 +128,10 @@ def _recipe(
     return RecipeEntry(name, text, origin, path, recipe.description, does=does(recipe), missing=tuple(missing))
 
 
+COMMANDS = {"trains": "train", "scores": "score"}
+"""The commands for recipes whose output gives no answer, by what it does."""
+
+
 def does(recipe: Recipe) -> str:
     """What a recipe's output does: ``answers``, ``scores`` or ``trains``."""
     node = recipe.nodes.get(recipe.output)

@@ -66,8 +66,8 @@ def untraced(*, enough: bool = True) -> Iterator[None]:
     gc.disable()
     try:
         yield
+        gc.freeze()  # not where it came to nothing: nobody would unfreeze it
     finally:
-        gc.freeze()
         gc.enable()
 
 

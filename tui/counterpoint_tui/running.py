@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from counterpoint.registry import Registry
 from counterpoint_tui.app import CounterpointApp
@@ -22,6 +22,7 @@ def run_application(
     compare: Sequence[str] = (),
     theme: str | None = None,
     offline: bool = False,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Runs the application to its end and returns the exit status.
 
@@ -31,6 +32,7 @@ def run_application(
         compare: runs or evaluations to compare at once.
         theme: ``dark`` or ``light``; by default as it was last.
         offline: never use the network.
+        warn: is told what went wrong that ends nothing, after the terminal is as it was before.
 
     Raises:
         CounterpointError: there is no such recipe, or nothing that could be compared.
@@ -39,6 +41,8 @@ def run_application(
     entry = recipe_entry(recipe, registry) if recipe is not None else None
     app = CounterpointApp(registry, entry=entry, compared=subjects(compare), theme=theme, offline=offline)
     asyncio.run(_until_it_ends(app))
+    if app.not_kept:
+        warn(app.not_kept)
     if app.failure is not None:
         raise app.failure
     return app.return_code or 0

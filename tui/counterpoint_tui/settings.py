@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -12,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from counterpoint import paths
+from counterpoint_tui.writing import write_whole
 
 _PROMPTS = 50
 _EVALUATIONS = 20
@@ -77,31 +75,3 @@ def save_settings(settings: Settings) -> str:
     except OSError as error:
         return f"cannot write {folder() / 'state.json'}: {error.strerror}"
     return ""
-
-
-def write_whole(path: Path, text: str, *, replace: bool = True) -> None:
-    """Writes a file in one step: after a crash there is the old one or the new one.
-
-    Args:
-        path: the file; its folder exists.
-        text: what it is to hold.
-        replace: whether a file of that name may be replaced.
-
-    Raises:
-        FileExistsError: there is one, and it may not.
-        OSError: it cannot be written.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            partial.replace(path)
-        else:
-            path.hardlink_to(partial)  # unlike a renaming, this fails when the name is taken
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -166,21 +165,6 @@ class TokenText:
     def line_of(self, place: int) -> int:
         """The line with the character at a place."""
         return self._wrapped.line_at(place)
-
-    def find(self, text: str) -> list[int]:
-        """Numbers of the tokens in which a text begins, upper and lower case alike; letters do not part it."""
-        whole = "".join(self.lines)
-        texts, starts, numbers, end = list[str](), list[int](), list[int](), 0
-        for part, after in self.parts_between(0, len(whole)):
-            if part.token is not None:
-                texts.append(whole[part.start : after])
-                starts.append(end)
-                numbers.append(part.token)
-                end += len(texts[-1])
-        if not text:
-            return []
-        hits = re.finditer(re.escape(shown(text)), "".join(texts), re.IGNORECASE)
-        return [numbers[bisect_right(starts, hit.start()) - 1] for hit in hits]
 
 
 def shown(text: str) -> str:

@@ -276,7 +276,7 @@ async def _run(app: CounterpointApp, name: str, events: int | None = None) -> Ru
     client.events = events
     whole = recorded(name)
     assert isinstance(whole[0], RunStarted)
-    app.open_run(load_recipe(str(RUNS / name / "recipe.yaml"), registry=app.registry), whole[0].prompt)
+    app.open_run(RunRequest(load_recipe(str(RUNS / name / "recipe.yaml"), registry=app.registry), whole[0].prompt))
     wanted = len(whole) if events is None else events
     await until(lambda: isinstance(app.screen, RunScreen) and app.screen.live and app.screen.live.state.count == wanted)
     screen = app.screen

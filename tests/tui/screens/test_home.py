@@ -41,6 +41,19 @@ async def test_an_empty_home(make_app: Any, until: Any) -> None:
         await until(lambda: isinstance(app.screen, Details))
 
 
+async def test_a_letter_that_the_user_made_a_key_begins_no_search(make_app: Any, until: Any, home: Path) -> None:
+    (home / "tui").mkdir(parents=True)
+    (home / "tui" / "keys.toml").write_text('[home]\nrefresh = "m"\nsearch = "ctrl+f"\n')
+    app = make_app()
+    async with app.run_test() as pilot:
+        await until(lambda: "recipes/speculative" in names(app))
+        search = app.screen.query_one("#search", Input)
+        await pilot.press("m")
+        assert (search.value, app.focused) == ("", app.screen.query_one(RowList))
+        await pilot.press("slash")
+        await until(lambda: search.value == "/")
+
+
 async def test_searching_and_opening(make_app: Any, until: Any, own_recipe: Callable[[str, str], Path], pair_text: str) -> None:
     own_recipe("zebra", pair_text)
     app = make_app()

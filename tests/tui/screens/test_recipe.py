@@ -183,6 +183,15 @@ async def test_saving_never_replaces_unasked_and_leaving_asks(make_app: Any, unt
         assert written().startswith("name: pair\n# Two fakes")
         assert "blur: 1" in written()
         assert "not saved" not in said(app, "#title")
+        # who types a file's name means the recipe; one that is installed is not hidden unsaid
+        await pilot.press("ctrl+s")
+        await until(lambda: isinstance(app.screen, SaveDialog) and app.screen.query("#name:focus"))
+        app.screen.query_one("#name", Input).value = "speculative"
+        await until(lambda: "instead of the one" in said(app, "#where"))
+        app.screen.query_one("#name", Input).value = "other.yaml"
+        await until(lambda: said(app, "#where").endswith("other.yaml") and "other.yaml.yaml" not in said(app, "#where"))
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, RecipeScreen) and app.screen.entry.name == "other")
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, HomeScreen))
 
@@ -243,7 +252,6 @@ async def test_a_plan_and_a_run_that_is_asked_for(
             super().__init__()
             begun.append(request)
 
-    monkeypatch.setitem(module.SCREENS, "run", "of this test")
     monkeypatch.setattr("counterpoint_tui.app.screen_class", lambda name: Noted if name == "run" else screen_class(name))
     app = make_app("pair")
     async with app.run_test(size=(80, 24)) as pilot:

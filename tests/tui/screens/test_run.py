@@ -93,7 +93,7 @@ def open_told(make_app: Any, fake_runs: Runs, registry: Registry) -> Callable[..
 
 
 def begin(app: Any, request: RunRequest) -> None:
-    app.open_run(request.recipe, request.prompt, request.sampling, seed=request.seed, budget=request.budget)
+    app.open_run(request)
 
 
 def said(app: Any, selector: str) -> str:
@@ -131,7 +131,7 @@ def offered(app: Any) -> set[str]:
 async def test_a_run_and_what_can_be_done_after_it(make_app: Any, until: Any, pair: Recipe, home: Path) -> None:
     app = make_app()
     async with app.run_test(size=WIDE) as pilot:
-        app.open_run(pair)
+        app.open_run(RunRequest(pair))
         await until(lambda: said(app, "#run-status"))
         assert offered(app) >= {"cancel", "back", "open_recipe"}
         assert not offered(app) & {"another_seed", "another_prompt", "chat_on", "inspect"}
@@ -197,7 +197,7 @@ async def test_runs_end_when_they_are_told_to_and_are_stored(make_app: Any, unti
     store = RunStore(home / "runs")
     async with app.run_test(size=(80, 24)) as pilot:
         # by its key, and the screen stays
-        app.open_run(endless)
+        app.open_run(RunRequest(endless))
         await until(lambda: writing(app))
         await pilot.resize_terminal(40, 10)
         await pilot.resize_terminal(80, 24)
@@ -219,13 +219,13 @@ async def test_runs_end_when_they_are_told_to_and_are_stored(make_app: Any, unti
         await until(lambda: isinstance(app.screen, HomeScreen))
         await until((store.root / live.state.run_id / "result.json").exists)
         # by going away before it has begun
-        app.open_run(endless)
+        app.open_run(RunRequest(endless))
         await until(lambda: getattr(app.screen, "live", None))
         app.pop_screen()
         await until(lambda: len(list(store.root.glob("*/result.json"))) == 3)
         assert [run.status for run in store.list()] == ["cancelled"] * 3
         # by the end of the process
-        app.open_run(endless)
+        app.open_run(RunRequest(endless))
         await until(lambda: writing(app))
         live = app.screen.live
         os.kill(app.client.pid, signal.SIGKILL)

@@ -46,13 +46,13 @@ async def test_events_of_a_call_and_below_it(host: Any, fake_runs: Runs, until: 
     pane = EventsPane()
     async with host(pane, EventsPane.Opened).run_test(size=(100, 30)) as pilot:
         pane.show(trace, {})
-        pane.only(inner, "call 2")
+        pane.only(inner)
         calls = {span.id for span in below(trace.last, inner)}
         await until(lambda: {trace.columns.spans[one] for one in pane.events.indices} == calls)
         assert len(calls) > 3
         button = pane.query_one("#event-call", Button)
         assert button.display
-        assert str(button.label) == "in call 2 ✕"
+        assert str(button.label) == f"in call {inner} ✕"
         await until(lambda: button.region.width > 8)
         await pilot.click("#event-call")
         await until(lambda: pane.events.count == len(trace))

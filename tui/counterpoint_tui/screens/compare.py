@@ -18,7 +18,6 @@ from counterpoint_tui.answers import Answers
 from counterpoint_tui.comparetext import asked_text, figures_table, figures_text, headline
 from counterpoint_tui.comparing import Subject
 from counterpoint_tui.examples import OUTCOMES, Examples, Item
-from counterpoint_tui.screens import SCREENS
 from counterpoint_tui.screens.base import CounterpointScreen
 from counterpoint_tui.texts import one_line
 from counterpoint_tui.widgets.answers import AnswerPair
@@ -304,7 +303,7 @@ class CompareScreen(CounterpointScreen):
             in_sight = self._pane == "answers" or self.has_class("-wide")
             return in_sight and answers is not None and any(not change.same for change in answers.changes)
         if action in ("open_a", "open_b"):
-            return "stored" in SCREENS and answers is not None and any(side.run for side in answers.sides)
+            return answers is not None and any(side.run for side in answers.sides)
         if action == "next_kind":
             in_sight = self._pane == "examples" or self.has_class("-wide")
             return in_sight and examples is not None and len(examples.counts) > 1

@@ -223,7 +223,7 @@ class FollowingScreen(CounterpointScreen):
                 width,
                 dark=self.app.current_theme.dark,
             )
-            self.app.push_screen(Details(f"Token {event.number}", text))
+            self.app.push_screen(Details(f"Token {event.number + 1}", text))
 
     @on(ContestView.Chosen)
     def _candidate_chosen(self, event: ContestView.Chosen) -> None:

@@ -15,7 +15,6 @@ from counterpoint.errors import CounterpointError
 from counterpoint_tui import keys, library
 from counterpoint_tui.comparing import Subject
 from counterpoint_tui.entries import SECTIONS, Entry, evaluation_entry, model_entry, plugin_entry, recipe_entry, run_entry
-from counterpoint_tui.screens import SCREENS
 from counterpoint_tui.screens.base import CounterpointScreen
 from counterpoint_tui.screens.dialogs import Details
 from counterpoint_tui.searching import Search
@@ -214,8 +213,6 @@ class HomeScreen(CounterpointScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offers what can be done."""
-        if action == "run_default":
-            return "run" in SCREENS
         if action == "mark":
             return self._comparable is not None
         if action == "compare":
@@ -255,6 +252,11 @@ class HomeScreen(CounterpointScreen):
     def _first_hit(self) -> None:
         self.query_one(RowList).action_open()
 
+    @property
+    def _bound(self) -> set[str]:
+        """Keys with a meaning on this screen, whether they have one now or not."""
+        return self.application.key_map.bound("app", "home", "list")
+
     def on_key(self, event: events.Key) -> None:
         """Letters typed on the list begin a search; arrows typed in the search move the list's cursor."""
         search, rows = self.query_one("#search", Input), self.query_one(RowList)
@@ -262,7 +264,7 @@ class HomeScreen(CounterpointScreen):
             rows.action_move(1 if event.key == "down" else -1)
         elif self.focused is search and event.key in ("pagedown", "pageup"):
             rows.action_page(1 if event.key == "pagedown" else -1)
-        elif self.focused in (rows, search) and event.character and event.is_printable and event.key not in ("slash", "space"):
+        elif self.focused in (rows, search) and event.character and event.is_printable and event.key not in self._bound:
             search.focus()  # what was typed before it had the focus comes here, too: no letter of a quick hand is lost
             search.cursor_position = len(search.value)
             search.insert_text_at_cursor(event.character)

@@ -12,12 +12,12 @@ from textual.timer import Timer
 from textual.widgets import Static, Tab, Tabs, TextArea
 
 from counterpoint.errors import CounterpointError
+from counterpoint.recipe import recipe_files
 from counterpoint_tui import keys
 from counterpoint_tui.library import RecipeEntry
 from counterpoint_tui.library import recipe_entry as find_recipe
 from counterpoint_tui.plantext import plan_text
 from counterpoint_tui.recipe_text import Checked, check, set_value
-from counterpoint_tui.screens import SCREENS
 from counterpoint_tui.screens.base import CounterpointScreen
 from counterpoint_tui.screens.dialogs import ErrorDialog, Question
 from counterpoint_tui.screens.saving import SaveDialog
@@ -236,8 +236,6 @@ class RecipeScreen(CounterpointScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offers what can be done."""
-        if action == "run":
-            return "run" in SCREENS
         if action == "pull":
             return bool(self.plan and self.plan.missing)
         if action == "go_to_problem":
@@ -292,7 +290,8 @@ class RecipeScreen(CounterpointScreen):
     async def _save(self) -> bool:
         own = self.entry.origin == "yours"
         suggestion = self.name_of_recipe if own else f"my-{self.name_of_recipe}"
-        file = await self.app.push_screen_wait(SaveDialog(self.editor.text, suggestion))
+        names = await asyncio.to_thread(recipe_files, self.application.registry)
+        file = await self.app.push_screen_wait(SaveDialog(self.editor.text, suggestion, names))
         if file is None:
             return False
         text = file.read_text(encoding="utf-8")

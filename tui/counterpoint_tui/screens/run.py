@@ -11,7 +11,6 @@ from counterpoint.prompt import Prompt
 from counterpoint_tui import keys
 from counterpoint_tui.library import recipe_of_run
 from counterpoint_tui.runtext import asked, asked_instead, can_chat, chatted_on, prompt_of
-from counterpoint_tui.screens import SCREENS
 from counterpoint_tui.screens.dialogs import Question
 from counterpoint_tui.screens.following import FollowingScreen
 from counterpoint_tui.screens.prompting import PromptDialog
@@ -45,8 +44,9 @@ class RunScreen(FollowingScreen):
         sampling = recipe.sampling if given is None else recipe.sampling.merged(given)
         if sampling.temperature == 0:
             self.notify("At temperature 0 every seed gives the same answer.")
-        seed = self.live.state.seed if self.live.state.recipe else self.request.seed or recipe.seed
-        self.app.switch_screen(RunScreen(replace(self.request, seed=(seed + 1) % 2**63)))
+        asked_for = recipe.seed if self.request.seed is None else self.request.seed
+        seed = self.live.state.seed if self.live.state.recipe else asked_for
+        self.application.open_run(replace(self.request, seed=(seed + 1) % 2**63), instead=True)
 
     @work(exclusive=True, group="ask")
     async def action_another_prompt(self) -> None:
@@ -112,5 +112,5 @@ class RunScreen(FollowingScreen):
         if action == "copy":
             return live is not None and live.state.answer_tokens > 0
         if action == "inspect":
-            return live is not None and live.over and bool(live.state.run_id) and "stored" in SCREENS
+            return live is not None and live.over and bool(live.state.run_id)
         return True

@@ -16,10 +16,11 @@ from textual.widgets import Button, Input, Static
 from counterpoint import paths
 from counterpoint_tui.recipe_text import set_value
 from counterpoint_tui.screens.base import Dialog
-from counterpoint_tui.settings import write_whole
+from counterpoint_tui.writing import write_whole
 
 _LONGEST = 100
 _NAME = re.compile(r"[\w][\w.-]*")
+_SUFFIX = re.compile(r"\.ya?ml$", re.IGNORECASE)
 
 
 class SaveDialog(Dialog[Path]):
@@ -28,9 +29,10 @@ class SaveDialog(Dialog[Path]):
     TITLE = "Save as a recipe of your own"
     HELP_TEXT = "The recipe is kept in your own folder, where every command finds it by its name. An existing one is not replaced unasked."
 
-    def __init__(self, text: str, suggestion: str, shipped: Collection[str] = ()) -> None:
+    def __init__(self, text: str, suggestion: str, taken: Collection[str] = ()) -> None:
         super().__init__()
-        self._recipe_text, self._suggestion, self._shipped = text, suggestion, shipped
+        self._recipe_text, self._suggestion, self._taken = text, suggestion, taken
+        """``taken`` are names of recipes that one of this name would stand in for."""
         self._asked = ""
         """The name whose file may be replaced."""
 
@@ -42,21 +44,26 @@ class SaveDialog(Dialog[Path]):
             yield Button("Cancel", id="cancel")
 
     @property
+    def _name_typed(self) -> str:
+        """The name; who types a file's is understood."""
+        return _SUFFIX.sub("", self.query_one("#name", Input).value.strip())
+
+    @property
     def file(self) -> Path:
         """Where it would go."""
-        return paths.recipes() / f"{self.query_one('#name', Input).value.strip()}.yaml"
+        return paths.recipes() / f"{self._name_typed}.yaml"
 
     @on(Input.Changed, "#name")
     def _typed(self) -> None:
         self._asked = ""
-        taken = self.file.stem in self._shipped
+        taken = self.file.stem in self._taken and not self.file.exists()
         self._say(f"{self.file}{', instead of the one of this name that is installed' if taken else ''}")
         self.query_one("#save", Button).label = "Save"
 
     @on(Input.Submitted, "#name")
     @on(Button.Pressed, "#save")
     def _save(self) -> None:
-        name = self.query_one("#name", Input).value.strip()
+        name = self._name_typed
         if not _NAME.fullmatch(name):
             self._say(
                 "a name is made of letters, digits, dots, hyphens and underscores, and begins with a letter or digit", bad=True

@@ -19,7 +19,7 @@ from counterpoint.tally import ROOT_SPAN
 from counterpoint_tui import keys
 from counterpoint_tui.library import recipe_of_run
 from counterpoint_tui.opening import open_run, traced_again
-from counterpoint_tui.screens import SCREENS
+from counterpoint_tui.runtext import asked
 from counterpoint_tui.screens.dialogs import ErrorDialog
 from counterpoint_tui.screens.exporting import ExportDialog
 from counterpoint_tui.screens.scrubbed import ScrubbedScreen
@@ -100,7 +100,8 @@ class StoredScreen(ScrubbedScreen):
             trace = await open_run(self.run_name, lambda read, of: scrubber.move(0, f"reading: {read:,} of {of:,} events"))
         except CounterpointError as error:
             await self.app.push_screen_wait(ErrorDialog.of(error))
-            self.app.pop_screen()  # not awaited: it ends this worker, too
+            if self.position is None:  # otherwise what had been read stays
+                self.app.pop_screen()  # not awaited: it ends this worker, too
             return
         if self.in_place:
             self._opened(trace)
@@ -244,7 +245,7 @@ class StoredScreen(ScrubbedScreen):
             text = await asyncio.to_thread(export, self.trace, "recipe")
             entry = await asyncio.to_thread(recipe_of_run, text, self.application.registry)
             prompt = self.trace.last.prompt
-            self.application.open_recipe(entry, prompt.text if prompt else None)
+            self.application.open_recipe(entry, asked(prompt) if prompt else None)
 
     @work(exclusive=True, group="run")
     async def action_run_again(self) -> None:
@@ -286,7 +287,7 @@ class StoredScreen(ScrubbedScreen):
         if action in ("fold", "fold_all"):
             return self.focused is self.query_one(Timeline)
         if action in ("run_again", "open_recipe"):
-            return bool(trace.last.recipe) and (action == "open_recipe" or "run" in SCREENS)
+            return bool(trace.last.recipe)
         if action == "reload":
             return trace.status == "interrupted"
         return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -31,6 +30,7 @@ from counterpoint_tui.state.legend import legend
 from counterpoint_tui.state.spans import timeline
 from counterpoint_tui.state.text import adopted_from, answer_stretches, answer_text
 from counterpoint_tui.state.trace import TraceView
+from counterpoint_tui.writing import write_whole
 
 ExportFormat = Literal["text", "json", "recipe", "html"]
 SUFFIXES: Mapping[ExportFormat, str] = {"text": ".txt", "json": ".json", "recipe": ".yaml", "html": ".html"}
@@ -81,9 +81,7 @@ def write_export(trace: TraceView, format: ExportFormat, path: Path) -> None:  #
     text = export(trace, format)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8", errors="replace")
-        temporary.replace(path)
+        write_whole(path, text, errors="replace")
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}", hint="choose a folder you may write to") from None
 

@@ -108,10 +108,6 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
         """Paths of the nodes that have proposed any of the text."""
         return self._text.proposers
 
-    def find(self, text: str) -> list[int]:
-        """Numbers of the tokens in which a text begins, upper and lower case alike."""
-        return self._text.find(text)
-
     def _begin(self, span: int, *, adopted: bool) -> None:
         letters = self._legend if self.show_letters else None
         self._text = TokenText(self._width, span, adopted=adopted, letters=letters)

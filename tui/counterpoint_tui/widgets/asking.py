@@ -9,6 +9,7 @@ from textual.widgets import Static, TextArea
 
 from counterpoint.prompt import Prompt
 from counterpoint.recipe import Recipe
+from counterpoint_tui.runtext import asked, asked_instead
 from counterpoint_tui.widgets.editor import PromptArea
 from counterpoint_tui.widgets.settings import RunSettings, SettingsRow
 
@@ -42,8 +43,7 @@ class AskPane(Vertical):
     def show(self, recipe: Recipe) -> None:
         """Shows a recipe's prompt and settings; a prompt that the user has written stays."""
         self.query_one(SettingsRow).show(recipe)
-        prompt = recipe.prompt
-        own = "" if prompt is None else prompt.text if prompt.text is not None else prompt.messages[-1].content
+        own = asked(recipe.prompt)
         area = self.query_one(PromptArea)
         if self._own is None:
             area.set_value(own if self._kept is None else self._kept)
@@ -52,10 +52,8 @@ class AskPane(Vertical):
         self._own = own
 
     def prompt(self, recipe: Recipe) -> Prompt | None:
-        """What is asked; None for the recipe's own prompt. Fields and prefix of that go with another text, too."""
-        if (text := self.written) is None:
-            return None
-        return Prompt.of(text) if recipe.prompt is None else recipe.prompt.model_copy(update={"text": text, "messages": ()})
+        """What is asked; None for the recipe's own prompt. What belongs to that besides goes with another text, too."""
+        return None if (text := self.written) is None else asked_instead(recipe.prompt, text)
 
     def settings(self, recipe: Recipe) -> RunSettings:
         """What goes over the recipe's settings.

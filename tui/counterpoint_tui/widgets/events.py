@@ -165,11 +165,11 @@ class EventsPane(Vertical):
                 select.value = kept if any(value == kept for _, value in options) else ""
         self._look()
 
-    def only(self, call: int | None, label: str = "") -> None:
+    def only(self, call: int | None) -> None:
         """Shows events of a call and of those below it only; None: of all."""
         self._call = call
         button = self.query_one("#event-call", Button)
-        button.label = Text(f"in {one_line(label)} ✕")
+        button.label = Text(f"in call {call} ✕")
         button.display = call is not None
         self._look()
 
