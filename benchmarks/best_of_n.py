@@ -7,7 +7,8 @@ The 0.5B on transformers, bfloat16, 128 new tokens each, stop tokens ignored. In
 - one sample; best-of-16 of the same length without a verifier (`vote`); best-of-16 ranked by likelihood under the same model;
 - sixteen candidates of 128 tokens scored by `likelihood` after a prompt, beside one pass of the backend over the same tokens, and
   beside transformers' own forward pass over them as a batch (both with the prompt processed before);
-- best-of-8 with a verifier that sleeps for a second in a thread: verification overlaps with sampling, so it adds less than that.
+- best-of-8 with a verifier that sleeps for a second over each candidate, in threads. All eight end together here, so this shows that
+  they are verified side by side; that one is verified while others are still made is a test's (`tests/plugins/best_of_n`).
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def main() -> None:
         "scoring, seconds": {name: round(value, 3) for name, value in scores.items()},
         "scoring over one pass of the backend": round(scores["verifier"] / scores["backend"], 3),
         "scoring over transformers' batch": round(scores["verifier"] / scores["transformers"], 3),
-        "a second of verification adds": round(patient - plain, 2),
+        "eight verifications of a second add": round(patient - plain, 2),
     }
     results.summarize(summary)
 

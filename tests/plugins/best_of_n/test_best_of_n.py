@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -139,6 +140,22 @@ def test_the_first_accepted_one_ends_the_others(stage: Any, engine: Any) -> None
     result = engine.run(scripted(*texts, select="first", accept=1), ASKED)
     assert (result.text, selected(result).reason) == ("yes", "accepted")
     assert result.finish_reason == "stop"
+
+
+def test_a_candidate_is_verified_while_others_are_still_made(stage: Any, engine: Any) -> None:
+    texts, begun, met = ["early", "late, and longer"], threading.Event(), list[bool]()
+    saying(stage, *texts)
+    say = stage.actions["say"]
+
+    async def wait(node: Any, run: Run, prompt: Prompt) -> None:
+        if run.ordinal == 1:
+            met.append(await run.thread(begun.wait, 60))
+        await say(node, run, prompt)
+
+    stage.actions["say"] = wait
+    judging(stage, lambda text: begun.set() or 0.0)
+    engine.run(scripted(*texts), ASKED)
+    assert met == [True]
 
 
 def test_acceptance_saves_passes(stage: Any, engine: Any) -> None:
