@@ -217,7 +217,7 @@ def while_decoding(home: Path, size: tuple[int, int], count: int) -> dict[str, A
 
     shutil.rmtree(home / "runs", ignore_errors=True)
     (home / "tui").mkdir(exist_ok=True)
-    (home / "tui" / "state.json").write_text('{"pane": "ask"}')  # recipes open at their prompt
+    (home / "tui" / "state.json").write_text('{"recipe_part": "ask"}')  # recipes open at their prompt
     with application(home, size, "watched") as terminal:
         terminal.until("\\^s Save")
         terminal.until("max tokens")

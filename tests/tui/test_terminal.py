@@ -274,7 +274,7 @@ def test_by_keys(terminal: Terminal, begin: Callable[[str], None], home: Path) -
     terminal.until("▌.*zz-long +cancelled")
     terminal.do("home.compare")
     terminal.until("(?s)Answers.*Figures.*Prompt.*f8|n Difference")
-    terminal.do("compare.next_pane")
+    terminal.do("compare.next_part")
     terminal.until("FLOPs")
     terminal.do("compare.back")
     terminal.until("Runs 2")

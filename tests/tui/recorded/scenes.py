@@ -44,6 +44,7 @@ from counterpoint_tui.widgets.answer import AnswerView
 from counterpoint_tui.widgets.answers import AnswerPair
 from counterpoint_tui.widgets.editor import YamlEditor
 from counterpoint_tui.widgets.form import RecipeForm
+from counterpoint_tui.widgets.parts import PartTabs
 from counterpoint_tui.widgets.rows import RowList
 from counterpoint_tui.worker.client import Running, RunRequest, WorkerClient
 from counterpoint_tui.worker.protocol import Planned, Pulled, PullProgress, RunEnded, RunEvent
@@ -255,7 +256,7 @@ async def recipe(app: CounterpointApp, pilot: Pilot[None]) -> None:
 async def recipe_form(app: CounterpointApp, pilot: Pilot[None]) -> None:
     """The form of a node, with the help of a field."""
     screen = await _recipe(app, "speculative")
-    screen._show_pane("form")
+    screen.query_one(PartTabs).turn_to("form")
     await until(lambda: app.focused is not None)
 
 

@@ -297,11 +297,11 @@ async def test_parts_by_keys_in_a_narrow_terminal(make_app: Any, until: Any, rec
         shown = []
         for _ in range(5):
             await pilot.pause()
-            shown.append([pane.id for pane in app.screen.query(".pane") if pane.region])
+            shown.append([pane.id for pane in app.screen.query(".part") if pane.region])
             await pilot.press("f8")
-        assert shown == [["pane-graph"], ["pane-plan"], ["pane-form"], ["pane-yaml"], ["pane-ask"]]
+        assert shown == [["part-graph"], ["part-plan"], ["part-form"], ["part-yaml"], ["part-ask"]]
         await pilot.press("shift+f8")
         await until(lambda: isinstance(app.focused, TextArea) and app.focused.id == "prompt")
         await pilot.resize_terminal(160, 48)
-        await until(lambda: all(pane.region for pane in app.screen.query(".pane")))
-    assert app.settings.pane == "ask"
+        await until(lambda: all(pane.region for pane in app.screen.query(".part")))
+    assert app.settings.recipe_part == "ask"

@@ -340,7 +340,7 @@ async def test_parts_in_a_small_terminal(open_told: Any, until: Any, fake_runs: 
     app.settings.run_part = "nodes"
     async with app.run_test(size=(80, 24)) as pilot:
         begin(app, request)
-        await until(lambda: over(app) and app.screen._part == "contest")
+        await until(lambda: over(app) and app.screen.tabs.shown == "contest")
         assert str(app.screen.query_one("#tab-contest").label) == "Hand-over"
 
 

@@ -415,10 +415,10 @@ async def test_sizes(bare_app: Any, until: Any, opened: Any, keep_run: Keep, siz
             shown = [part for part in screen.query(".part") if part.region.height > 3]
             assert 1 <= len(shown) <= 2
             assert all(part.region.right <= size[0] and part.region.bottom <= size[1] - 1 for part in shown)
-            part = app.settings.part
+            part = app.settings.stored_part
             assert (len(shown) == 2) == (beside and part != "details")
             assert (shown[0].region.x > answer.x) == (size[0] > 120)
-        assert bool(screen.query_one(DetailsView).region) == (beside or app.settings.part == "details")
+        assert bool(screen.query_one(DetailsView).region) == (beside or app.settings.stored_part == "details")
 
 
 class Panel(Static):

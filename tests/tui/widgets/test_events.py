@@ -20,7 +20,7 @@ def types(pane: EventsPane, trace: TraceView) -> list[str]:
 async def test_filters(host: Any, fake_runs: Runs, until: Any) -> None:
     trace = TraceView.of(fake_runs["stages"])
     pane = EventsPane()
-    async with host(pane, EventsPane.Opened).run_test(size=(100, 30)):
+    async with host(pane, EventList.Opened).run_test(size=(100, 30)):
         pane.show(trace, {})
         await until(lambda: pane.events.count == len(trace))
         pane.query_one("#event-type", Select).value = "verified"
@@ -44,7 +44,7 @@ async def test_events_of_a_call_and_below_it(host: Any, fake_runs: Runs, until: 
     trace = TraceView.of(fake_runs["stages"])
     inner = next(span for span in trace.last.spans.values() if span.kind == "best_of_n").id
     pane = EventsPane()
-    async with host(pane, EventsPane.Opened).run_test(size=(100, 30)) as pilot:
+    async with host(pane, EventList.Opened).run_test(size=(100, 30)) as pilot:
         pane.show(trace, {})
         pane.only(inner)
         calls = {span.id for span in below(trace.last, inner)}
@@ -65,7 +65,7 @@ async def test_searching_across_tokens(host: Any, fake_runs: Runs, until: Any) -
     hits = search(trace, wanted)
     assert hits
     pane = EventsPane()
-    app = host(pane, EventsPane.Opened)
+    app = host(pane, EventList.Opened)
     async with app.run_test(size=(100, 30)) as pilot:
         pane.show(trace, {})
         pane.query_one("#event-search", Input).focus()
@@ -90,7 +90,7 @@ async def test_searching_across_tokens(host: Any, fake_runs: Runs, until: Any) -
 async def test_choosing_an_event_by_key_and_mouse(host: Any, fake_runs: Runs, until: Any) -> None:
     trace = TraceView.of(fake_runs["drafted"])
     pane = EventsPane()
-    app = host(pane, EventsPane.Opened)
+    app = host(pane, EventList.Opened)
     async with app.run_test(size=(100, 30)) as pilot:
         pane.show(trace, {})
         await until(lambda: pane.events.count == len(trace))
@@ -105,7 +105,7 @@ async def test_choosing_an_event_by_key_and_mouse(host: Any, fake_runs: Runs, un
 async def test_the_cursor_goes_along_unless_somebody_looks_around(host: Any, fake_runs: Runs, until: Any) -> None:
     trace = TraceView.of(fake_runs["drafted"])
     pane = EventsPane()
-    async with host(pane, EventsPane.Opened).run_test(size=(100, 12)) as pilot:
+    async with host(pane, EventList.Opened).run_test(size=(100, 12)) as pilot:
         pane.show(trace, {})
         await until(lambda: pane.events.count == len(trace))
         pane.query_one("#event-search", Input).focus()
@@ -131,7 +131,7 @@ async def test_of_many_events_only_those_in_sight_are_read(host: Any, until: Any
     row = trace.row
     trace.row = lambda index: read.append(index) or row(index)  # type: ignore[method-assign, func-returns-value]
     pane = EventsPane()
-    async with host(pane, EventsPane.Opened).run_test(size=(100, 30)) as pilot:
+    async with host(pane, EventList.Opened).run_test(size=(100, 30)) as pilot:
         pane.show(trace, {})
         await until(lambda: pane.events.count == 3000)
         pane.events.focus()

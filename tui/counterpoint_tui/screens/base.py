@@ -8,9 +8,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from counterpoint_tui import keys
+from counterpoint_tui.widgets.footer import KeyFooter
+from counterpoint_tui.widgets.parts import PartTabs
 
 if TYPE_CHECKING:
     from counterpoint_tui.app import CounterpointApp
@@ -39,7 +41,7 @@ class CounterpointScreen(Screen[None]):
         """The parts, the footer, and what stands in for both."""
         with Vertical(classes="parts"):
             yield from self.parts()
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
         yield TooSmall()
 
     def parts(self) -> ComposeResult:
@@ -53,10 +55,18 @@ class CounterpointScreen(Screen[None]):
             self._offered = now
             self.refresh_bindings()
 
+    def action_next_part(self) -> None:
+        """Shows the next part."""
+        self.query_one(PartTabs).step(1)
+
+    def action_previous_part(self) -> None:
+        """Shows the part before."""
+        self.query_one(PartTabs).step(-1)
+
     @property
     def in_place(self) -> bool:
         """Whether its parts are there: what was begun in another thread may end after the screen has been left."""
-        return self.is_attached and bool(self.query(Footer))
+        return self.is_attached and bool(self.query(KeyFooter))
 
     @property
     def application(self) -> CounterpointApp:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import Container, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Static, Tab, Tabs
 from textual.worker import Worker
@@ -21,9 +21,10 @@ from counterpoint_tui.examples import OUTCOMES, Examples, Item
 from counterpoint_tui.screens.base import CounterpointScreen
 from counterpoint_tui.texts import one_line
 from counterpoint_tui.widgets.answers import AnswerPair
+from counterpoint_tui.widgets.parts import PartTabs, as_part, part
 from counterpoint_tui.widgets.rows import Row, RowList
 
-PANES = {"examples": "Examples", "answers": "Answers", "figures": "Figures", "asked": "Prompt"}
+PARTS = {"examples": "Examples", "answers": "Answers", "figures": "Figures", "asked": "Prompt"}
 _PAUSE = 0.08
 """Seconds for which the cursor has to stay on an example before its answers are compared."""
 _ALL = "all"
@@ -55,39 +56,36 @@ class CompareScreen(CounterpointScreen):
         """Which kind of examples is listed."""
         self.sample = 0
         self._items = {item.id: item for item in self.examples.items} if self.examples else {}
-        self._pane = ""
         self._timer: Timer | None = None
 
     @property
-    def panes(self) -> dict[str, str]:
-        """The parts that there are."""
-        return {name: label for name, label in PANES.items() if name != "examples" or self.examples is not None}
+    def tabs(self) -> PartTabs:
+        """The names of the parts."""
+        return self.query_one(PartTabs)
 
     def parts(self) -> ComposeResult:
         yield Static(id="title")
-        yield Tabs(*(Tab(label, id=f"tab-{name}") for name, label in self.panes.items()), id="panes-tabs")
-        with Container(id="panes", classes="examples" if self.examples else "runs"):
+        yield PartTabs({name: label for name, label in PARTS.items() if name != "examples" or self.examples is not None})
+        with Container(id="compare-parts", classes="examples" if self.examples else "runs"):
             if self.examples is not None:
                 counts = self.examples.counts
                 kinds = {_ALL: len(self.examples.items), **(counts if len(counts) > 1 else {})}
                 labels = {_ALL: "All", **OUTCOMES}
-                with Vertical(id="pane-examples", classes="pane"):
+                with part("examples", PARTS["examples"]):
                     tabs = Tabs(*(Tab(f"{labels[kind]} {count}", id=kind) for kind, count in kinds.items()), id="kinds")
                     tabs.can_focus = False  # a click leaves the list the focus: arrows go from example to example
                     yield tabs
                     yield RowList(widest=18, id="list")
-            yield AnswerPair(id="pane-answers", classes="pane")
-            with VerticalScroll(id="pane-figures", classes="pane"):
+            yield as_part(AnswerPair(), "answers", PARTS["answers"])
+            with as_part(VerticalScroll(), "figures", PARTS["figures"]):
                 yield Static(id="figures")
-            with VerticalScroll(id="pane-asked", classes="pane"):
+            with as_part(VerticalScroll(), "asked", PARTS["asked"]):
                 yield Static(id="asked")
 
     def on_mount(self) -> None:
         """Shows what was read."""
-        for name, label in self.panes.items():
-            self.query_one(f"#pane-{name}").border_title = label
         self.app.theme_changed_signal.subscribe(self, lambda _: self._say_figures())
-        self._show_pane("examples" if self.examples else "answers")
+        self.tabs.turn_to("examples")
         self._say_title()
         self._say_figures()
         if self.answers is not None:
@@ -142,7 +140,7 @@ class CompareScreen(CounterpointScreen):
 
     @on(RowList.Opened)
     def _example_opened(self) -> None:
-        self._show_pane("answers")
+        self.tabs.turn_to("answers")
 
     # --- what is shown --------------------------------------------------------------------------------------------------------
 
@@ -161,9 +159,9 @@ class CompareScreen(CounterpointScreen):
         title = Text(no_wrap=True)
         if self.examples is None:
             title.append("Two runs", style="bold")
-        elif wide or self._pane == "examples":
+        elif wide or self.tabs.shown == "examples":
             title.append_text(headline(self.examples))
-        if wide or self._pane != "examples":
+        if wide or self.tabs.shown != "examples":
             title.append("  " if title else "")
             title.append_text(self._place())
         self.query_one("#title", Static).update(title)
@@ -204,36 +202,14 @@ class CompareScreen(CounterpointScreen):
             notes += self.examples.notes
         self.query_one("#figures", Static).update(figures_text(tables, styles, notes=notes, remarks=remarks))
 
-    # --- panes ----------------------------------------------------------------------------------------------------------------
+    # --- parts ----------------------------------------------------------------------------------------------------------------
 
-    @on(Tabs.TabActivated, "#panes-tabs")
-    def _tab_chosen(self, event: Tabs.TabActivated) -> None:
-        name = (event.tab.id or "").removeprefix("tab-")
-        if event.tab.id == event.tabs.active and name != self._pane:
-            self._show_pane(name)
-
-    def _show_pane(self, name: str) -> None:
-        """Shows a part (where all are shown, goes to it)."""
-        for pane in self.query(".pane"):
-            pane.set_class(pane.id == f"pane-{name}", "-shown")
-        self._pane = name
-        self.query_one("#panes-tabs", Tabs).active = f"tab-{name}"
-        target = {"examples": "#list", "answers": "#text-a"}.get(name, f"#pane-{name}")
+    def on_part_tabs_turned(self, event: PartTabs.Turned) -> None:
+        """Another part is shown."""
+        target = {"examples": "#list", "answers": "#text-a"}.get(event.name, f"#part-{event.name}")
         self.call_after_refresh(self.set_focus, self.query_one(target))
         self._say_title()
         self.offer()
-
-    def action_next_pane(self) -> None:
-        """Shows the next part."""
-        self._step(1)
-
-    def action_previous_pane(self) -> None:
-        """Shows the part before."""
-        self._step(-1)
-
-    def _step(self, step: int) -> None:
-        names = list(self.panes)
-        self._show_pane(names[(names.index(self._pane) + step) % len(names)])
 
     # --- actions --------------------------------------------------------------------------------------------------------------
 
@@ -291,8 +267,8 @@ class CompareScreen(CounterpointScreen):
 
     def action_back(self) -> None:
         """To the list of examples, then to the screen before."""
-        if self.examples is not None and self._pane != "examples":
-            self._show_pane("examples")
+        if self.examples is not None and self.tabs.shown != "examples":
+            self.tabs.turn_to("examples")
         else:
             self.app.pop_screen()
 
@@ -300,19 +276,19 @@ class CompareScreen(CounterpointScreen):
         """Offers what can be done."""
         answers, examples = self.answers, self.examples
         if action in ("next_change", "previous_change"):
-            in_sight = self._pane == "answers" or self.has_class("-wide")
+            in_sight = self.tabs.shown == "answers" or self.has_class("-wide")
             return in_sight and answers is not None and any(not change.same for change in answers.changes)
         if action in ("open_a", "open_b"):
             return answers is not None and any(side.run for side in answers.sides)
         if action == "next_kind":
-            in_sight = self._pane == "examples" or self.has_class("-wide")
+            in_sight = self.tabs.shown == "examples" or self.has_class("-wide")
             return in_sight and examples is not None and len(examples.counts) > 1
         if action in ("next_example", "previous_example"):
             return examples is not None
         if action == "next_scorer":
             return examples is not None and len(examples.scorers) > 1
         if action == "next_sample":
-            in_sight = self._pane != "examples" or self.has_class("-wide")
+            in_sight = self.tabs.shown != "examples" or self.has_class("-wide")
             return in_sight and examples is not None and any(item.samples > 1 for item in examples.items)
         return True
 

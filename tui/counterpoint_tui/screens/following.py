@@ -6,7 +6,7 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical, VerticalScroll
-from textual.widgets import Static, Tab, Tabs
+from textual.widgets import Static
 
 from counterpoint.errors import CounterpointError
 from counterpoint.graph import build_graph
@@ -42,6 +42,7 @@ from counterpoint_tui.widgets.graph import GraphView
 from counterpoint_tui.widgets.legend import LegendBar
 from counterpoint_tui.widgets.nodes import NodeTable
 from counterpoint_tui.widgets.notes import NotesPane
+from counterpoint_tui.widgets.parts import PartTabs, part
 from counterpoint_tui.worker.client import RunRequest
 
 PARTS = {"nodes": "Nodes", "graph": "Graph", "contest": "Candidates", "notes": "Notes", "ask": "Prompt"}
@@ -65,7 +66,6 @@ class FollowingScreen(CounterpointScreen):
         self._legend: dict[str, LegendEntry] = {}
         self._speakers = -1
         self._frame = 0
-        self._part = "nodes"
         self._chosen = False  # whether the user has chosen a part
         self._shown: dict[str, object] = {}
 
@@ -80,13 +80,13 @@ class FollowingScreen(CounterpointScreen):
                     yield LegendBar(id="legend")
                     yield Static(id="run-progress")
                     yield AnswerView(id="answer")
-                yield Tabs(*(Tab(label, id=f"tab-{name}") for name, label in PARTS.items()), id="parts-tabs")
-                yield _part("contest", ContestView(id="contest"))
+                yield PartTabs(PARTS)
+                yield part("contest", PARTS["contest"], ContestView(id="contest"))
             with Vertical(id="run-side"):
-                yield _part("nodes", BudgetBars(id="budget"), NodeTable(id="nodes"))
-                yield _part("graph", GraphView(id="graph-view"))
-                yield _part("notes", NotesPane(self.application.registry, id="notes"))
-                yield _part("ask", VerticalScroll(Static(id="asked"), id="asked-scroll"))
+                yield part("nodes", PARTS["nodes"], BudgetBars(id="budget"), NodeTable(id="nodes"))
+                yield part("graph", PARTS["graph"], GraphView(id="graph-view"))
+                yield part("notes", PARTS["notes"], NotesPane(self.application.registry, id="notes"))
+                yield part("ask", PARTS["ask"], VerticalScroll(Static(id="asked"), id="asked-scroll"))
 
     def _title(self) -> Text:
         title = Text(no_wrap=True, overflow="ellipsis")
@@ -101,11 +101,8 @@ class FollowingScreen(CounterpointScreen):
             return  # it has been left already
         self.live = LiveRun(self.application.client, self.request)
         self.query_one(AnswerView).show_letters = self.app.no_color
-        tabs = self.query_one("#parts-tabs", Tabs)
-        for name in ("contest", "notes"):
-            tabs.hide(f"tab-{name}")
-        part = self.application.settings.run_part
-        self._show_part(part if part in PARTS and part not in ("contest", "notes") else "nodes")
+        self.tabs.offer("nodes", "graph", "ask")
+        self.tabs.turn_to(self.application.settings.run_part)
         self.query_one("#asked", Static).update(conversation_text(prompt_of(self.live)))
         self._draw_graph()
         self._draw()
@@ -241,52 +238,28 @@ class FollowingScreen(CounterpointScreen):
             return
         first = name not in self._shown
         self._shown[name] = title
-        self.query_one(f"#tab-{name}", Tab).label = title
+        self.tabs.label(name, title)
         self.query_one(f"#part-{name}").border_title = title
         if not first:
             return
-        self.query_one("#parts-tabs", Tabs).show(f"tab-{name}")
+        self.tabs.offer(*self.tabs.there, name)
         self.query_one(f"#part-{name}").add_class("-offered")
         if name == "contest" and not self._chosen:
-            self._show_part(name)
+            self.tabs.turn_to(name)
 
-    @on(Tabs.TabActivated, "#parts-tabs")
-    def _tab_chosen(self, event: Tabs.TabActivated) -> None:
-        name = (event.tab.id or "").removeprefix("tab-")
-        if event.tab.id == event.tabs.active and name != self._part:
-            self._choose_part(name)
+    @property
+    def tabs(self) -> PartTabs:
+        """The names of the parts."""
+        return self.query_one(PartTabs)
 
-    def _choose_part(self, name: str) -> None:
-        self._chosen = True
-        self.application.settings.run_part = name
-        self._show_part(name)
-
-    def _show_part(self, name: str) -> None:
-        self._part = name
-        for part in self.query("#run-side > .part, #part-contest"):
-            part.set_class(part.id == f"part-{name}", "-shown")
-        self.query_one("#run-side").set_class(name == "contest", "-empty")
-        self.query_one("#parts-tabs", Tabs).active = f"tab-{name}"
-
-    def action_next_part(self) -> None:
-        """Shows the next part."""
-        self._step(1)
-
-    def action_previous_part(self) -> None:
-        """Shows the part before."""
-        self._step(-1)
-
-    def _step(self, step: int) -> None:
-        names = [name for name in PARTS if name not in ("contest", "notes") or self._shown.get(name)]
-        self._choose_part(names[(names.index(self._part) + step) % len(names)])
+    def on_part_tabs_turned(self, event: PartTabs.Turned) -> None:
+        """Another part is shown."""
+        if event.chosen:
+            self._chosen = True
+            self.application.settings.run_part = event.name
+        self.query_one("#run-side").set_class(event.name == "contest", "-empty")
 
     def action_letters(self) -> None:
         """Shows or hides the letters in the answer."""
         view = self.query_one(AnswerView)
         view.set_letters(not view.show_letters)
-
-
-def _part(name: str, *parts: object) -> Vertical:
-    part = Vertical(*parts, id=f"part-{name}", classes="part")  # type: ignore[arg-type]
-    part.border_title = PARTS[name]
-    return part

@@ -7,9 +7,9 @@ import asyncio
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import Container, VerticalScroll
 from textual.timer import Timer
-from textual.widgets import Static, Tab, Tabs, TextArea
+from textual.widgets import Static, TextArea
 
 from counterpoint.errors import CounterpointError
 from counterpoint.recipe import recipe_files
@@ -26,10 +26,11 @@ from counterpoint_tui.widgets.asking import AskPane
 from counterpoint_tui.widgets.editor import YamlEditor
 from counterpoint_tui.widgets.form import RecipeForm
 from counterpoint_tui.widgets.graph import GraphView
+from counterpoint_tui.widgets.parts import PartTabs, as_part, part
 from counterpoint_tui.worker.client import RunRequest
 from counterpoint_tui.worker.protocol import Planned
 
-PANES = {"graph": "Graph", "plan": "Plan", "form": "Form", "yaml": "YAML", "ask": "Prompt"}
+PARTS = {"graph": "Graph", "plan": "Plan", "form": "Form", "yaml": "YAML", "ask": "Prompt"}
 _PAUSE = 0.25
 """Seconds without a key after which a text is looked at."""
 _PLAN_PAUSE = 0.4
@@ -54,28 +55,24 @@ class RecipeScreen(CounterpointScreen):
         self.checked = Checked(entry.text)
         self.plan: Planned | None = None
         self._saved = entry.text
-        self._pane = "graph"
         self._title_shown: Text | None = None
         self._check_timer: Timer | None = None
         self._plan_timer: Timer | None = None
 
     def parts(self) -> ComposeResult:
         yield Static(id="title")
-        yield Tabs(*(Tab(label, id=f"tab-{name}") for name, label in PANES.items()), id="panes-tabs")
-        with Container(id="panes"):
-            yield _pane("graph", GraphView(id="graph-view"))
-            yield _pane("plan", VerticalScroll(Static(id="plan-text"), id="plan-scroll"))
-            yield _pane("form", RecipeForm(self.application.registry, id="recipe-form"))
-            yield _pane("yaml", YamlEditor(self.entry.text, id="yaml-text"), Static(id="problem"))
+        yield PartTabs(PARTS)
+        with Container(id="recipe-parts"):
+            yield part("graph", PARTS["graph"], GraphView(id="graph-view"))
+            yield part("plan", PARTS["plan"], VerticalScroll(Static(id="plan-text"), id="plan-scroll"))
+            yield part("form", PARTS["form"], RecipeForm(self.application.registry, id="recipe-form"))
+            yield part("yaml", PARTS["yaml"], YamlEditor(self.entry.text, id="yaml-text"), Static(id="problem"))
             kept = self.application.settings.prompts.get(self.entry.name) if self._prompt is None else self._prompt
-            ask = AskPane(kept, id="pane-ask", classes="pane")
-            ask.border_title = PANES["ask"]
-            yield ask
+            yield as_part(AskPane(kept), "ask", PARTS["ask"])
 
     def on_mount(self) -> None:
         """Shows the part that was looked at last, and checks the text."""
-        pane = self.application.settings.pane
-        self._show_pane("yaml" if self.entry.problem else pane if pane in PANES else "graph")
+        self._turn_to("yaml" if self.entry.problem else self.application.settings.recipe_part)
         self._say_plan("looking at models and memory …")
         self._title()
         self._check()
@@ -137,7 +134,7 @@ class RecipeScreen(CounterpointScreen):
         note = self.query_one("#problem", Static)
         note.update(text)
         note.display = bool(checked.problems)
-        self.query_one("#tab-yaml", Tab).label = f"{PANES['yaml']} ✗" if checked.problems else PANES["yaml"]
+        self.query_one(PartTabs).label("yaml", f"{PARTS['yaml']} ✗" if checked.problems else PARTS["yaml"])
 
     def _title(self) -> None:
         recipe = self.checked.recipe
@@ -198,7 +195,7 @@ class RecipeScreen(CounterpointScreen):
     def _say_plan(self, text: Text | str) -> None:
         self.query_one("#plan-text", Static).update(text if isinstance(text, Text) else Text(plain(text)))
         errors = bool(self.plan and self.plan.errors)
-        self.query_one("#tab-plan", Tab).label = f"{PANES['plan']} ✗" if errors else PANES["plan"]
+        self.query_one(PartTabs).label("plan", f"{PARTS['plan']} ✗" if errors else PARTS["plan"])
 
     @work
     async def action_pull(self) -> None:
@@ -219,7 +216,7 @@ class RecipeScreen(CounterpointScreen):
             return
         ask = self.query_one(AskPane)
         if not ask.text.strip():
-            self._show_pane("ask")
+            self._turn_to("ask")
             self.notify("There is nothing to answer: write a prompt.", severity="warning")
             return
         try:
@@ -242,40 +239,23 @@ class RecipeScreen(CounterpointScreen):
             return bool(self.checked.problems)
         return True
 
-    # --- panes ----------------------------------------------------------------------------------------------------------------
+    # --- parts ----------------------------------------------------------------------------------------------------------------
 
-    @on(Tabs.TabActivated, "#panes-tabs")
-    def _tab_chosen(self, event: Tabs.TabActivated) -> None:
-        name = (event.tab.id or "").removeprefix("tab-")
-        if event.tab.id == event.tabs.active and name != self._pane:  # otherwise another one has been chosen meanwhile
-            self._show_pane(name, focus=False)
-
-    def _show_pane(self, name: str, *, focus: bool = True) -> None:
+    def _turn_to(self, name: str) -> None:
         """Shows a part (where all are shown, goes to it)."""
-        for pane in self.query(".pane"):
-            pane.set_class(pane.id == f"pane-{name}", "-shown")
-        self._pane = self.application.settings.pane = name
-        self.query_one("#panes-tabs", Tabs).active = f"tab-{name}"
-        if focus:
-            first = next((widget for widget in self.query_one(f"#pane-{name}").query("*") if widget.focusable), None)
+        self.query_one(PartTabs).turn_to(name)
+
+    def on_part_tabs_turned(self, event: PartTabs.Turned) -> None:
+        """Another part is shown."""
+        self.application.settings.recipe_part = event.name
+        if event.focus:
+            first = next((widget for widget in self.query_one(f"#part-{event.name}").query("*") if widget.focusable), None)
             self.call_after_refresh(self.set_focus, first)
-
-    def action_next_pane(self) -> None:
-        """Shows the next part."""
-        self._step(1)
-
-    def action_previous_pane(self) -> None:
-        """Shows the part before."""
-        self._step(-1)
-
-    def _step(self, step: int) -> None:
-        names = list(PANES)
-        self._show_pane(names[(names.index(self._pane) + step) % len(names)])
 
     def action_go_to_problem(self) -> None:
         """Puts the cursor on the next line that is wrong."""
         lines = sorted(problem.line for problem in self.checked.problems if problem.line is not None)
-        self._show_pane("yaml")
+        self._turn_to("yaml")
         if lines:
             here = self.editor.cursor_location[0]
             self.editor.move_cursor((next((line for line in lines if line > here), lines[0]), 0), center=True)
@@ -312,9 +292,3 @@ class RecipeScreen(CounterpointScreen):
                 return
         self._keep_prompt()
         self.app.pop_screen()  # not awaited: it ends this worker, too
-
-
-def _pane(name: str, *parts: object) -> Vertical:
-    pane = Vertical(*parts, id=f"pane-{name}", classes="pane")  # type: ignore[arg-type]
-    pane.border_title = PANES[name]
-    return pane

@@ -31,16 +31,17 @@ from counterpoint_tui.texts import one_line
 from counterpoint_tui.widgets.answer import AnswerView
 from counterpoint_tui.widgets.around import Around
 from counterpoint_tui.widgets.contest import ContestView
-from counterpoint_tui.widgets.events import EventsPane
+from counterpoint_tui.widgets.events import EventList, EventsPane
 from counterpoint_tui.widgets.legend import LegendBar
+from counterpoint_tui.widgets.parts import PartTabs
 from counterpoint_tui.widgets.scrubber import SIGNS, Scrubber
 from counterpoint_tui.widgets.timeline import Timeline
 from counterpoint_tui.worker.client import RunRequest
 
 _NEEDS_TRACE = {one.id.partition(".")[2] for one in keys.ACTIONS if one.scope == "stored"} - {
     "back",
-    "next_pane",
-    "previous_pane",
+    "next_part",
+    "previous_part",
 }
 
 
@@ -83,7 +84,7 @@ class StoredScreen(ScrubbedScreen):
         self.query_one("#title", Static).update(Text(one_line(self.run_name), "bold"))
         answer = self.query_one(AnswerView)
         answer.show_letters, answer.empty = self.app.no_color, "no text by now"
-        self.query_one(Around).turn_to(self.application.settings.part, focus=False)
+        self.query_one(PartTabs).turn_to(self.application.settings.stored_part, focus=False)
         self._read()
 
     # --- reading --------------------------------------------------------------------------------------------------------------
@@ -180,25 +181,17 @@ class StoredScreen(ScrubbedScreen):
     def _candidate_chosen(self, event: ContestView.Chosen) -> None:
         self._read_call(event.span)
 
-    @on(EventsPane.Opened)
-    def _event_chosen(self, event: EventsPane.Opened) -> None:
+    @on(EventList.Opened)
+    def _event_chosen(self, event: EventList.Opened) -> None:
         if self.position is not None and event.hit is not None and event.hit.emitted:
             self.position.span = event.hit.span
         self.go(event.event + 1)
 
     # --- parts ----------------------------------------------------------------------------------------------------------------
 
-    def action_next_pane(self) -> None:
-        """Shows the next part."""
-        self.query_one(Around).step(1)
-
-    def action_previous_pane(self) -> None:
-        """Shows the part before."""
-        self.query_one(Around).step(-1)
-
-    @on(Around.Turned)
-    def _turned(self, event: Around.Turned) -> None:
-        self.application.settings.part = event.part
+    def on_part_tabs_turned(self, event: PartTabs.Turned) -> None:
+        """Another part is shown."""
+        self.application.settings.stored_part = event.name
         self.moved()
 
     def action_letters(self) -> None:
@@ -208,7 +201,7 @@ class StoredScreen(ScrubbedScreen):
 
     def action_search(self) -> None:
         """Goes to the search field."""
-        self.query_one(Around).turn_to("events", focus=False)
+        self.query_one(PartTabs).turn_to("events", focus=False)
         self.query_one("#event-search", Input).focus()
 
     def action_fold(self) -> None:
@@ -224,7 +217,7 @@ class StoredScreen(ScrubbedScreen):
         tree = self.query_one(Timeline)
         span = tree.span if self.focused is tree else self.position.span if self.position else None
         if span is not None:
-            self.query_one(Around).turn_to("events")
+            self.query_one(PartTabs).turn_to("events")
             self.query_one(EventsPane).only(span)
 
     # --- the whole run --------------------------------------------------------------------------------------------------------

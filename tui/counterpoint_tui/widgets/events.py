@@ -34,6 +34,13 @@ class EventList(LineList):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"events--here", "events--found", "events--rest", "events--failure"}
 
+    class Opened(Message):
+        """An event was chosen; where something was searched for, what was found in it."""
+
+        def __init__(self, event: int, hit: Hit | None) -> None:
+            super().__init__()
+            self.event, self.hit = event, hit
+
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's name)
         super().__init__(id=id)
         self.trace: TraceView | None = None
@@ -68,6 +75,10 @@ class EventList(LineList):
                 self.cursor = self.nearest(index)
             self.refresh()
 
+    def chosen(self, number: int) -> None:
+        """An event was chosen."""
+        self.post_message(self.Opened(self.indices[number], self._hits[number] if self._hits else None))
+
     def line(self, number: int, width: int) -> Text:
         """An event: number, time, type, node, what happened."""
         assert self.trace is not None
@@ -99,19 +110,11 @@ class EventList(LineList):
 class EventsPane(Vertical):
     """The list with what is searched for and filtered by above it."""
 
-    class Opened(Message):
-        """An event was chosen; where something was searched for, what was found in it."""
-
-        def __init__(self, event: int, hit: Hit | None) -> None:
-            super().__init__()
-            self.event, self.hit = event, hit
-
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's name)
         super().__init__(id=id)
         self._trace: TraceView | None = None
         self._legend: Mapping[str, LegendEntry] = {}
         self._call: int | None = None
-        self._hits: Sequence[Hit] = ()
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -223,7 +226,6 @@ class EventsPane(Vertical):
             indices = [hit.event for hit in hits]
         if not self.is_attached:
             return
-        self._hits = hits
         found = self.events
         found.empty = f"'{query}' is nowhere" if query else "no event is let through"
         found.show(trace, self._legend, indices, hits)
@@ -231,9 +233,3 @@ class EventsPane(Vertical):
         self.border_subtitle = (
             f"{len(hits):,} found{more}" if query else f"{len(indices):,} of {len(trace):,}" if chosen else ""
         )
-
-    def on_line_list_chosen(self, event: LineList.Chosen) -> None:
-        """An event was chosen."""
-        event.stop()
-        hit = self._hits[event.number] if self._hits else None
-        self.post_message(self.Opened(self.events.indices[event.number], hit))

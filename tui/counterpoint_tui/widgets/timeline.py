@@ -80,10 +80,9 @@ class Timeline(LineList):
         self._bounds = (start, max(end - start, 1e-9))
         self.resize(len(self.rows), next((place for place, row in enumerate(self.rows) if row.span == under), 0))
 
-    def action_choose(self) -> None:
-        """Chooses the call under the cursor."""
-        if self.cursor < len(self.rows):
-            self.post_message(self.Opened(self.rows[self.cursor]))
+    def chosen(self, number: int) -> None:
+        """A call was chosen."""
+        self.post_message(self.Opened(self.rows[number]))
 
     def pressed(self, number: int, x: int) -> bool:
         """A click on the sign before a call folds."""
