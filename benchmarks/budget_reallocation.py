@@ -196,8 +196,8 @@ def main() -> None:
         "large, greedy": {"pass@1": percent(mean_interval(reference, verdicts=True)), "gflops": round(budget / 1e9, 1)},
         "with tests": {},
     }
-    for k in (*KS, 3, 6):
-        ours = [pass_at_k(one.n, one.c, k) for one in tried.values()]
+    for k in sorted({*KS, 3, 6}):
+        ours = [pass_at_k(one.n, one.correct, k) for one in tried.values()]
         summary["with tests"][f"k={k}"] = {"of one large answer": round(cost(k) / budget, 3), **beside(ours, reference)}
     for name in RANKERS:
         table = summary[f"ranked by the {name}"] = {}
