@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from counterpoint import paths
 from counterpoint.errors import BridgeError
 from counterpoint.spelling import byte_ids, token_bytes
 from counterpoint.tokenizer import Tokenizer
+from counterpoint.writing import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,14 +160,8 @@ def _read(path: Path, size: int) -> Image | None:
 
 def _write(path: Path, images: Image) -> None:
     data = images.astype("<i4").tobytes()
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(hashlib.sha256(data).digest() + data)
-        partial.replace(path)
-    except OSError:  # images that cannot be kept are made again next time
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    with contextlib.suppress(OSError):  # images that cannot be kept are made again next time
+        write_whole(path, hashlib.sha256(data).digest() + data)
 
 
 def make_images(

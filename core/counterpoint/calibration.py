@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from counterpoint import paths
 from counterpoint.costs import PassCosts
 from counterpoint.session import Backend, Step
+from counterpoint.writing import write_whole
 
 _SIZES = (1, 2, 4, 8, 16, 32)
 _REPEATS = 3
@@ -91,11 +91,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(data, indent=1), encoding="utf-8")
-        partial.replace(path)
-    except OSError:  # a calibration that cannot be kept is measured again next time
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    with contextlib.suppress(OSError):  # a calibration that cannot be kept is measured again next time
+        write_whole(path, json.dumps(data, indent=1))

@@ -18,6 +18,7 @@ from counterpoint.prompt import Prompt
 from counterpoint.registry import InvalidNode, Problem, Registry, describe_validation, load_plugins
 from counterpoint.settings import Budget, Sampling
 from counterpoint.tasks import Words
+from counterpoint.yamlplaces import duplicate_key, line_of
 
 Record = Literal["summary", "tokens", "full"]
 
@@ -111,7 +112,7 @@ def parse_recipe(text: str, place: str, *, registry: Registry, overrides: Iterab
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
-        duplicate = _duplicate_key(tree)
+        duplicate = duplicate_key(tree)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         tag = "tag" in (error.problem or "")
@@ -133,7 +134,7 @@ def parse_recipe(text: str, place: str, *, registry: Registry, overrides: Iterab
             hint="start from one that works: `counterpoint recipes new my.yaml`",
         )
     if duplicate:
-        raise RecipeError(f"{place}, line {duplicate[1]}: '{duplicate[0]}' is given twice", hint="remove one of the two")
+        raise RecipeError(f"{place}, line {duplicate[1] + 1}: '{duplicate[0]}' is given twice", hint="remove one of the two")
     data.setdefault("name", Path(place).stem)
     return _build(apply_overrides(data, overrides, place), place, registry, tree)
 
@@ -243,36 +244,9 @@ def _too_deep(place: str) -> RecipeError:
 
 def _locate(place: str, path: tuple[str | int, ...], tree: yaml.Node | None) -> str:
     """``recipe.yaml, line 7, nodes.small.source``: as near to the problem as the text goes."""
-    line = None
-    for step in path:
-        if isinstance(tree, yaml.MappingNode):
-            found = next((pair for pair in tree.value if pair[0].value == str(step)), None)
-            if found is None:
-                break
-            line, tree = found[0].start_mark.line + 1, found[1]
-        elif isinstance(tree, yaml.SequenceNode) and isinstance(step, int) and step < len(tree.value):
-            tree = tree.value[step]
-            line = tree.start_mark.line + 1
-        else:
-            break
-    where = f"{place}, line {line}" if line else place
+    line = line_of(tree, path)
+    where = place if line is None else f"{place}, line {line + 1}"
     return f"{where}, {'.'.join(map(str, path))}" if path else where
-
-
-def _duplicate_key(tree: yaml.Node | None) -> tuple[str, int] | None:
-    if isinstance(tree, yaml.MappingNode):
-        seen = set()
-        for key, value in tree.value:
-            if key.value in seen:
-                return key.value, key.start_mark.line + 1
-            seen.add(key.value)
-            if inner := _duplicate_key(value):
-                return inner
-    elif isinstance(tree, yaml.SequenceNode):
-        for item in tree.value:
-            if inner := _duplicate_key(item):
-                return inner
-    return None
 
 
 def recipe_schema(registry: Registry) -> dict[str, Any]:

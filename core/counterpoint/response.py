@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from counterpoint.events import Alternative, Emitted
 from counterpoint.prompt import Completion, FinishReason
 from counterpoint.settings import Sampling
+from counterpoint.spelling import token_texts
 from counterpoint.tokenizer import IncrementalText
 
 if TYPE_CHECKING:
@@ -134,11 +137,7 @@ class Response:
         values = [round(token.logprob, 5) for token in tokens if token.logprob is not None]
         logprobs = {tokens[0].decider: tuple(values)} if tokens and len(values) == len(tokens) else {}
         shared = set.intersection(*(set(token.parts) for token in tokens)) if tokens else set()
-        alternatives = [
-            tuple(Alternative(id=i, text=self.tokenizer.token(i), logprob=round(value, 5)) for i, value in token.alternatives)
-            for token in tokens
-            if token.alternatives
-        ]
+        alternatives = [tuple(self._alternatives(token)) for token in tokens if token.alternatives]
         return Emitted(
             text=text,
             ids=tuple(token.id for token in tokens),
@@ -147,3 +146,13 @@ class Response:
             logprobs={**logprobs, **{path: tuple(round(token.parts[path], 5) for token in tokens) for path in sorted(shared)}},
             alternatives=tuple(alternatives),
         )
+
+    def _alternatives(self, token: _Token) -> Iterator[Alternative]:
+        """The tokens that might have been in a token's place; where few are possible, no others."""
+        for token_id, logprob in token.alternatives:
+            if logprob > -math.inf:
+                yield Alternative(id=token_id, text=self._token_text(token_id), logprob=round(logprob, 5))
+
+    @cached_property
+    def _token_text(self) -> Callable[[int], str]:
+        return token_texts(self.tokenizer)

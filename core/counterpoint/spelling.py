@@ -39,6 +39,17 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes | None]:
     return found
 
 
+def token_texts(tokenizer: Tokenizer) -> Callable[[int], str]:
+    """What every token is as text by itself; control tokens by their names, `�` for bytes that are no whole character."""
+    spell, special = _speller(tokenizer.mapping()), tokenizer.special_ids
+
+    def text(token_id: int) -> str:
+        name = tokenizer.token(token_id)
+        return name if token_id in special else spell(name).decode(errors="replace")
+
+    return text
+
+
 def byte_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """Ids of the tokens that stand for a byte by its number (``<0x0A>``).
 

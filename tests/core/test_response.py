@@ -114,8 +114,8 @@ def test_room_in_the_context_limits_the_answer() -> None:
     assert response.room == 0
 
 
-def test_alternatives_are_named() -> None:
-    _, run, _ = respond([0, 1], Sampling(), alternatives=((1, -0.5), (END, -2.0)))
+def test_alternatives_are_named_and_what_is_impossible_is_none() -> None:
+    _, run, _ = respond([0, 1], Sampling(), alternatives=((1, -0.5), (END, -2.0), (2, float("-inf"))))
     assert [[(one.id, one.text, one.logprob) for one in event.alternatives[0]] for event in run.events] == [
         [(1, "b", -0.5), (END, "<end>", -2.0)]
     ] * 2

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders, pre_tokenizers
 
 import counterpoint as cp
-from counterpoint.spelling import byte_alphabet, byte_ids, token_bytes
+from counterpoint.spelling import byte_alphabet, byte_ids, token_bytes, token_texts
 from counterpoint.testing import CharTokenizer
 
 TEXTS = st.one_of(
@@ -36,6 +36,9 @@ class Vocabulary:
 
     def mapping(self) -> Mapping[str, int]:
         return self._table
+
+    def token(self, token_id: int) -> str:
+        return next(name for name, known in self._table.items() if known == token_id)
 
 
 Table: Any = Vocabulary
@@ -84,6 +87,19 @@ def test_byte_level_tokens_that_were_added_are_written_as_they_are() -> None:
 def test_ids_without_a_token_and_control_tokens_have_no_bytes() -> None:
     table = Table({"a": 0, "<s>": 1, "b": 4}, ["<s>"])
     assert token_bytes(table) == [b"a", None, None, None, b"b"]
+
+
+def test_tokens_as_text_by_themselves() -> None:
+    for table in (byte_level(" the", "\n\n"), sentencepiece("▁the", "\n\n")):
+        names = table.mapping()
+        text = token_texts(table)
+        the = next(name for name in names if name.endswith("the"))
+        assert text(names[the]) == " the"
+        last = next(token_id for name, token_id in reversed(names.items()) if name in ("\n\n", "ĊĊ"))
+        assert text(last) == "\n\n"
+        (end,) = table.special_ids
+        assert text(end) in ("<end>", "<|im_end|>")
+    assert token_texts(byte_level())(0xE2) == "\ufffd", "a byte that is no character"
 
 
 def test_tokens_for_bytes_by_number() -> None:

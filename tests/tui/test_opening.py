@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,13 @@ from counterpoint_tui.opening import folder_of, open_run, traced_again, untraced
 from counterpoint_tui.state import TraceView
 
 Keep = Callable[[str], Path]
+
+
+class _Circle:
+    """Garbage that only the collector finds."""
+
+    def __init__(self) -> None:
+        self.itself = self
 
 
 @pytest.fixture
@@ -75,5 +83,13 @@ def test_what_is_made_of_a_long_trace_is_left_alone_while_it_is_shown(monkeypatc
     traced_again(None)
     assert gc.get_freeze_count() > 0
     monkeypatch.setattr(opening, "MANY", 0)
+    circle = _Circle()
+    gone = weakref.ref(circle)
+    gc.freeze()  # as while the trace was shown
+    del circle
+    gc.collect()
+    assert gone() is not None
     traced_again(short)
-    assert gc.get_freeze_count() == 0
+    assert gone() is None
+    assert gc.get_freeze_count() > 0, "what is there now stays, and is not looked through again and again"
+    gc.unfreeze()

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from counterpoint_tui.settings import Settings, load_settings, save_settings
-from counterpoint_tui.writing import write_whole
 
 
 def test_what_is_kept_comes_back(home: Path) -> None:
@@ -48,17 +47,6 @@ def test_prompts_that_are_kept() -> None:
     settings.keep_prompt("11", None)
     assert list(settings.prompts)[-1] == "10"
     assert "11" not in settings.prompts
-
-
-def test_writing_whole(tmp_path: Path) -> None:
-    file = tmp_path / "recipe.yaml"
-    write_whole(file, "one", replace=False)
-    with pytest.raises(FileExistsError):
-        write_whole(file, "two", replace=False)
-    assert file.read_text() == "one"
-    write_whole(file, "two")
-    assert file.read_text() == "two"
-    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
 
 
 def test_evaluations_from_elsewhere_are_remembered_the_latest_last(home: Path) -> None:

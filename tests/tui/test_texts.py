@@ -7,7 +7,8 @@ import time
 import pytest
 from textual.color import Color
 
-from counterpoint_tui.texts import ago, fitted, one_line, plain, shortened
+from counterpoint.printable import plain
+from counterpoint_tui.texts import ago, fitted, one_line, shortened
 from counterpoint_tui.themes import THEMES, node_mark
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from counterpoint.printable import plain
 from counterpoint_tui.state.changes import Change
-from counterpoint_tui.texts import plain
 from counterpoint_tui.wrapping import wrap
 
 GAP, BREAK = "▏", "↵"

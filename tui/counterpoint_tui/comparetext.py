@@ -9,9 +9,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from counterpoint.printable import plain
 from counterpoint_tui.examples import Examples
 from counterpoint_tui.state.compare import FigureRow
-from counterpoint_tui.texts import one_line, plain
+from counterpoint_tui.texts import one_line
 
 
 def figures_table(rows: Sequence[FigureRow], styles: Mapping[str, str], *, two: bool = True) -> Table:

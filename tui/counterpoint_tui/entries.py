@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from counterpoint.cli.console import bytes_text, seconds_text
+from counterpoint.printable import plain
 from counterpoint.runstore import StoredRun
 from counterpoint_tui.library import COMMANDS, EvaluationEntry, ModelEntry, PluginEntry, RecipeEntry
-from counterpoint_tui.texts import ago, one_line, plain
+from counterpoint_tui.texts import ago, one_line
 
 SECTIONS = {"recipes": "Recipes", "runs": "Runs", "evaluations": "Evaluations", "models": "Models", "plugins": "Plugins"}
 _DOES = {"answers": "", "scores": "scores answers", "trains": "trains a model"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from counterpoint import paths
 from counterpoint.errors import CounterpointError
 from counterpoint.evaluation.records import CONFIG, EXAMPLES, SUMMARY, Configuration, EvaluationFolder
 from counterpoint.node import LeafModel, Node, Trainer, Verifier
+from counterpoint.prompt import Prompt
 from counterpoint.recipe import Recipe, parse_recipe, read_recipe, recipe_files
 from counterpoint.registry import Registry
 from counterpoint.runstore import RunStore, StoredRun
@@ -103,12 +105,15 @@ def recipe_entry(source: str, registry: Registry) -> RecipeEntry:
     return _recipe(place, text, origin, own if origin != "shipped" else None, registry, ModelStore(), {})
 
 
-def recipe_of_run(text: str, registry: Registry) -> RecipeEntry:
-    """The recipe that a run was of, as its text."""
+def recipe_of_run(text: str, registry: Registry, prompt: Prompt | None = None) -> RecipeEntry:
+    """The recipe that a run was of, as its text; what it was asked stands in it where that was more than a text."""
     try:
         name = str(yaml.safe_load(text).get("name") or "recipe")
     except (yaml.YAMLError, AttributeError):
         name = "recipe"
+    if prompt is not None and (prompt.messages or prompt.prefix or prompt.fields):
+        with contextlib.suppress(CounterpointError):
+            text = parse_recipe(text, name, registry=registry).model_copy(update={"prompt": prompt}).to_yaml()
     return _recipe(name, text, "run", None, registry, ModelStore(), {})
 
 

@@ -75,3 +75,5 @@ def traced_again(trace: TraceView | None) -> None:
     """A trace that was opened is not shown any longer."""
     if trace is not None and len(trace) >= MANY:
         gc.unfreeze()
+        gc.collect()
+        gc.freeze()

@@ -20,8 +20,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from counterpoint.events import Note
+from counterpoint.printable import plain
 from counterpoint.registry import Registry
-from counterpoint_tui.texts import plain
 
 
 def panels(registry: Registry) -> dict[str, str]:

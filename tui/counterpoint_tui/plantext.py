@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from counterpoint.cli.console import bytes_text, flops_text, seconds_text
-from counterpoint_tui.texts import plain
+from counterpoint.printable import plain
 from counterpoint_tui.worker.protocol import Planned
 
 _BAR = 24

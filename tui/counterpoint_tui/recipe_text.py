@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from counterpoint import yamlplaces as places
 from counterpoint.errors import CounterpointError
 from counterpoint.graph import Graph, build_graph
 from counterpoint.recipe import Recipe, parse_recipe
@@ -112,19 +113,7 @@ def line_of(text: str, path: Sequence[str | int]) -> int | None:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
         return None
-    line = None
-    for step in path:
-        if isinstance(tree, yaml.MappingNode):
-            found = next((pair for pair in tree.value if pair[0].value == str(step)), None)
-            if found is None:
-                break
-            line, tree = found[0].start_mark.line, found[1]
-        elif isinstance(tree, yaml.SequenceNode) and isinstance(step, int) and step < len(tree.value):
-            tree = tree.value[step]
-            line = tree.start_mark.line
-        else:
-            break
-    return line
+    return places.line_of(tree, path)
 
 
 # --- changes ------------------------------------------------------------------------------------------------------------------

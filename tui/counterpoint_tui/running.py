@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import gc
+import os
+import select
 import signal
-from collections.abc import Callable, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
 from counterpoint.registry import Registry
 from counterpoint_tui.app import CounterpointApp
@@ -13,6 +20,14 @@ from counterpoint_tui.comparing import subjects
 from counterpoint_tui.library import recipe_entry
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_HUNG_UP = 128 + 1
+"""The exit status of what a hang-up ended."""
+_INTERVAL, _PATIENCE = 0.5, 3.0
+"""Seconds between two looks at the terminal, and those in which an application without one has to answer."""
+_FULL_COLLECTIONS = 100
+"""How many times more seldom than those of the generation before."""
+_SETTLED = 3.0
+"""Seconds after which the first screen is there."""
 
 
 def run_application(
@@ -55,4 +70,60 @@ async def _until_it_ends(app: CounterpointApp) -> None:
         if number := getattr(signal, name, None):
             with contextlib.suppress(NotImplementedError):  # on Windows
                 loop.add_signal_handler(number, app.stop, 128 + number)
-    await app.run_async()
+    with _watching_the_terminal(loop, functools.partial(app.stop, _HUNG_UP)), _seldom_collecting(loop):
+        await app.run_async()
+
+
+@contextlib.contextmanager
+def _seldom_collecting(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Full garbage collections come seldom, and do not look at what was imported and made at the start, which stays: one that does holds
+    up a key by an eighth of a second."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*thresholds[:2], _FULL_COLLECTIONS)
+    gc.freeze()
+    loop.call_later(_SETTLED, gc.freeze)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+
+@contextlib.contextmanager
+def _watching_the_terminal(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> Iterator[None]:
+    """Stops the application when its terminal has gone, and ends the process where the application does not answer any more.
+
+    A hang-up is not always signalled (the terminal need not be the process's controlling one), and without a terminal Textual may wait
+    for ever to write to it. The worker ends in order when this process has ended.
+    """
+    over = threading.Event()
+
+    def answers() -> bool:
+        heard = threading.Event()
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(heard.set)
+        return heard.wait(_PATIENCE)
+
+    def watch(terminal: TextIO) -> None:
+        poll = select.poll()
+        poll.register(terminal, 0)  # hang-ups and errors are told unasked
+        found: list[tuple[int, int]] = []
+        while not found:
+            if over.wait(_INTERVAL):
+                return
+            found = poll.poll(0)
+        if not found[0][1] & (select.POLLHUP | select.POLLERR):
+            return  # a terminal that cannot be asked
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(stop)
+        while not over.wait(_INTERVAL):
+            if not answers() and not over.is_set():
+                os._exit(_HUNG_UP)
+
+    terminal = sys.__stdout__
+    if hasattr(select, "poll") and terminal is not None and terminal.isatty():
+        threading.Thread(target=watch, args=(terminal,), name="terminal", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()

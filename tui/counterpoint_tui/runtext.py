@@ -9,10 +9,11 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from counterpoint.cli.console import bytes_text, flops_text, rate_text, seconds_text
+from counterpoint.printable import plain
 from counterpoint.prompt import Message, Prompt
 from counterpoint_tui.live import LiveRun
 from counterpoint_tui.state import ProgressRow, RunState, answer_text, problems, summary
-from counterpoint_tui.texts import one_line, plain
+from counterpoint_tui.texts import one_line
 
 _BAR = 20
 _LONG = 4_000

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from counterpoint import paths
-from counterpoint_tui.writing import write_whole
+from counterpoint.writing import write_whole
 
 _PROMPTS = 50
 _EVALUATIONS = 20
@@ -70,7 +70,6 @@ def load_settings() -> Settings:
 def save_settings(settings: Settings) -> str:
     """Keeps settings; says why not when they cannot be written (and is empty otherwise)."""
     try:
-        folder().mkdir(parents=True, exist_ok=True)
         write_whole(folder() / "state.json", settings.model_dump_json(indent=1) + "\n")
     except OSError as error:
         return f"cannot write {folder() / 'state.json'}: {error.strerror}"

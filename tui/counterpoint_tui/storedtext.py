@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from counterpoint.printable import plain
 from counterpoint_tui.playing import Player
 from counterpoint_tui.runtext import asked
 from counterpoint_tui.scrubbing import Position
 from counterpoint_tui.state import TraceView
-from counterpoint_tui.texts import one_line, plain
+from counterpoint_tui.texts import one_line
 
 
 def title_text(trace: TraceView, name: str) -> Text:

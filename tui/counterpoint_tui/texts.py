@@ -6,15 +6,7 @@ import time
 
 from rich.cells import cell_len, set_cell_size
 
-# What models and files say must not move the cursor or recolour the screen.
-_CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"} | {
-    13: None
-}
-
-
-def plain(text: str) -> str:
-    """Text without control characters but for line breaks and tabs."""
-    return text.translate(_CONTROL)
+from counterpoint.printable import plain
 
 
 def one_line(text: str) -> str:

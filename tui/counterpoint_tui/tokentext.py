@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
+from counterpoint.printable import plain
 from counterpoint_tui.state import LegendEntry, RunState, answer_stretches
 from counterpoint_tui.state.calls import Piece
-from counterpoint_tui.texts import plain
 from counterpoint_tui.wrapping import Wrapped
 
 _EVENT = attrgetter("event")

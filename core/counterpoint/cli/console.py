@@ -15,6 +15,7 @@ from rich.style import Style
 from rich.table import Table
 
 from counterpoint.errors import CounterpointError
+from counterpoint.printable import plain
 
 if TYPE_CHECKING:
     import typer
@@ -25,10 +26,6 @@ PALETTE = ("#d75f00", "#0087d7", "#00875f", "#af5fd7", "#d7005f", "#af8700", "#0
 """Colours of nodes, in the order of the recipe: of middling lightness, so that they read on dark and on light."""
 
 _WIDE = 200  # columns of a table nobody looks at on a screen
-# A model's text must not move the cursor or recolour the screen; what is piped or stored is left as it is.
-_CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"} | {
-    13: None
-}
 
 
 @dataclass
@@ -85,7 +82,7 @@ def show_error(console: Console, error: BaseException, *, debug: bool = False) -
 def write(console: Console, text: str, colour: str | None = None) -> None:
     """Writes text as it is, at once; on a terminal in a colour, and without control characters."""
     if console.is_terminal:
-        text = text.translate(_CONTROL)
+        text = plain(text)
         if colour and console.color_system and not console.no_color:
             # a new style each time: a parsed one is shared, and remembers the codes of the first console it was drawn on
             text = Style(color=colour).render(text, color_system=_system(console))

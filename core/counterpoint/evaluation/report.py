@@ -6,15 +6,11 @@ it to fetch. Records hold no words of the data set, and neither does a report un
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 from markupsafe import Markup
 
@@ -24,8 +20,8 @@ from counterpoint.evaluation.comparison import Comparison
 from counterpoint.evaluation.figures import RecipeResult
 from counterpoint.evaluation.outcomes import Measure, score_of, value_of, values
 from counterpoint.evaluation.records import Record
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+from counterpoint.printable import page_template
+from counterpoint.writing import write_whole
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ def render_report(
     first = comparison.recipes[0].configuration
     names = [recipe.name for recipe in comparison.recipes]
     shown, left_out, cut = _examples(comparison, questions or {}, limits)
-    return _template().render(
+    return page_template(Path(__file__).parent, "report.html.j2").render(
         title=title or f"{' against '.join(names) if len(names) <= 2 else f'{len(names)} recipes'} on {first.data.name}",
         comparison=comparison,
         first=first,
@@ -97,30 +93,9 @@ def write_report(
     """
     text = render_report(comparison, title=title, questions=questions, limits=limits)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise EvaluationError(f"{path}: cannot be written: {error.strerror}", hint="name another file") from None
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
-    return environment.get_template("report.html.j2")
-
-
-def _printable(value: Any) -> Any:
-    """Whatever the page shows, without characters that HTML cannot hold."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value) if type(value) is str else value
 
 
 def _section(comparison: Comparison, measure: Measure) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from counterpoint.errors import ModelError
 from counterpoint.store.progress import Meter
+from counterpoint.writing import write_whole
 
 CHUNK: Final = 1 << 20
 _SPARE: Final = 64 << 20  # bytes left free beyond what is asked for
@@ -99,10 +100,7 @@ def place(new: Path, target: Path) -> None:
 
 def write_json(path: Path, data: Any, *, sort_keys: bool = True) -> None:
     """Write a small JSON file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(data, indent=1, sort_keys=sort_keys) + "\n", encoding="utf-8")
-    place(temporary, path)
+    write_whole(path, json.dumps(data, indent=1, sort_keys=sort_keys) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+from rich.text import Text
 from textual.css.query import NoMatches
 from textual.pilot import Pilot
 from textual.screen import Screen
@@ -32,7 +33,7 @@ from counterpoint.runstore import RunStore
 from counterpoint_tui import library, settings
 from counterpoint_tui.app import CounterpointApp
 from counterpoint_tui.live import LiveRun
-from counterpoint_tui.screens.dialogs import ErrorDialog, HelpDialog, Question
+from counterpoint_tui.screens.dialogs import Details, ErrorDialog, HelpDialog, Question
 from counterpoint_tui.screens.exporting import ExportDialog
 from counterpoint_tui.screens.home import HomeScreen
 from counterpoint_tui.screens.prompting import PromptDialog
@@ -55,7 +56,7 @@ RECIPES = ("speculative", "best-of-n", "weak-to-strong", "small-first", "contras
 """The recipes that home lists."""
 PLUGINS = 6
 """How many plugins it lists."""
-SIZES = {"narrow": (80, 24), "wide": (160, 48)}
+SIZES = {"narrow": (80, 24), "wide": (160, 48), "tiny": (50, 12)}
 THEMES = {"dark": "counterpoint-dark", "light": "counterpoint-light"}
 _GB = 1_000_000_000
 _PLAN: dict[str, Any] = {
@@ -380,7 +381,7 @@ async def compare_evaluations(app: CounterpointApp, pilot: Pilot[None]) -> None:
     await until(lambda: app.screen.answers is not None)  # type: ignore[attr-defined]
 
 
-@scene(DARK, LIGHT_WIDE)
+@scene(*ALL)
 async def help_dialog(app: CounterpointApp, pilot: Pilot[None]) -> None:
     """The help of the run screen."""
     await _run(app, "speculative")
@@ -395,7 +396,7 @@ async def _above(app: CounterpointApp, pilot: Pilot[None], dialog: Any) -> None:
     await until(lambda: app.screen is dialog and app.focused)
 
 
-@scene(DARK, LIGHT)
+@scene(*ALL)
 async def error_dialog(app: CounterpointApp, pilot: Pilot[None]) -> None:
     """Something that went wrong."""
     error = ModelError(
@@ -405,26 +406,26 @@ async def error_dialog(app: CounterpointApp, pilot: Pilot[None]) -> None:
     await _above(app, pilot, ErrorDialog.of(error))
 
 
-@scene(LIGHT)
+@scene(*ALL)
 async def question_dialog(app: CounterpointApp, pilot: Pilot[None]) -> None:
     """A question before something is lost."""
     answers = [("stay", "Stay"), ("save", "Save as …"), ("leave", "Leave without saving")]
     await _above(app, pilot, Question("Not saved", "This recipe was changed and not saved.", answers))
 
 
-@scene(DARK)
+@scene(*ALL)
 async def save_dialog(app: CounterpointApp, pilot: Pilot[None]) -> None:
     """A recipe to be kept."""
     await _above(app, pilot, SaveDialog("nodes: {}", "my-speculative"))
 
 
-@scene(LIGHT)
+@scene(*ALL)
 async def prompt_dialog(app: CounterpointApp, pilot: Pilot[None]) -> None:
     """A message that goes on with a conversation."""
     await _above(app, pilot, PromptDialog("Chat on", "The conversation so far, and this message:", "And in one line?"))
 
 
-@scene(DARK)
+@scene(*ALL)
 async def pull_dialog(app: CounterpointApp, pilot: Pilot[None]) -> None:
     """A download."""
     await home(app, pilot)
@@ -432,9 +433,21 @@ async def pull_dialog(app: CounterpointApp, pilot: Pilot[None]) -> None:
     await until(lambda: isinstance(app.screen, PullDialog))
 
 
-@scene(LIGHT)
+@scene(*ALL)
 async def export_dialog(app: CounterpointApp, pilot: Pilot[None]) -> None:
     """A run to be written into a file."""
     await _stored(app, pilot, "speculative", "e")
     await until(lambda: isinstance(app.screen, ExportDialog) and app.focused)
     app.screen.query_one("#path", Input).value = "speculative.html"
+
+
+@scene(*ALL)
+async def details(app: CounterpointApp, pilot: Pilot[None]) -> None:
+    """A candidate's text, whole."""
+    await _above(app, pilot, Details("tries", Text("def second(values):\n    return sorted(set(values))[-2]\n")))
+
+
+@scene(("tiny", "dark"), ("tiny", "light"))
+async def too_small(app: CounterpointApp, pilot: Pilot[None]) -> None:
+    """A terminal in which there is no room for the screens."""
+    await home(app, pilot)

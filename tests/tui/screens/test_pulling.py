@@ -60,7 +60,7 @@ async def test_progress_is_shown_and_can_be_stopped(make_app: Any, until: Any) -
         assert dialog.query_one(ProgressBar).percentage == 400 / 1100
         assert str(dialog.query_one("#how-far", Static).render()) == "downloading model.gguf  400 MB of 1.1 GB"
         dialog._report(PullProgress(phase="waiting", item="model.gguf", done=0, total=None, unit="seconds"))
-        assert str(dialog.query_one("#how-far", Static).render()) == "waiting for another process model.gguf"
+        assert str(dialog.query_one("#how-far", Static).render()) == "waiting for model.gguf"
         await pilot.press("escape")
         await until(lambda: closed)
         assert closed == [None]

@@ -27,6 +27,7 @@ from counterpoint_tui.screens.recipe import RecipeScreen
 from counterpoint_tui.screens.run import RunScreen
 from counterpoint_tui.state import answer_text, fold
 from counterpoint_tui.widgets.answer import AnswerView
+from counterpoint_tui.widgets.asking import AskPane
 from counterpoint_tui.widgets.contest import ContestView
 from counterpoint_tui.widgets.editor import PromptArea
 from counterpoint_tui.widgets.graph import GraphView
@@ -186,6 +187,10 @@ async def test_a_run_and_what_can_be_done_after_it(make_app: Any, until: Any, pa
         await pilot.press("o")
         await until(lambda: isinstance(app.screen, RecipeScreen))
         assert "draft: " in app.screen.entry.text
+        # what it is asked there is the conversation, of which the field shows the last message
+        await until(lambda: app.screen.checked.recipe is not None and app.screen.query_one(AskPane).text == "So")
+        assert [message.content for message in app.screen.checked.recipe.prompt.messages] == spoken
+        assert app.screen.query_one(AskPane).prompt(app.screen.checked.recipe) is None
         await pilot.press("escape")
         await until(lambda: over(app))
         await pilot.press("escape")

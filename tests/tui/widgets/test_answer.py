@@ -10,9 +10,9 @@ from textual.geometry import Offset
 from textual.selection import Selection
 
 from counterpoint.events import Emitted, Event, NodeStarted, RunStarted
+from counterpoint.printable import plain
 from counterpoint.prompt import Prompt
 from counterpoint_tui.state import RunState, TraceView, answer_text, fold, legend, pending, reduce, rejected
-from counterpoint_tui.texts import plain
 from counterpoint_tui.themes import node_mark
 from counterpoint_tui.widgets.answer import AnswerView
 

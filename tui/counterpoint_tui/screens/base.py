@@ -69,6 +69,12 @@ class CounterpointScreen(Screen[None]):
         return self.is_attached and bool(self.query(KeyFooter))
 
     @property
+    def covered(self) -> bool:
+        """Whether an opaque screen is above it. (Textual draws the one on top anew, all of it, for each change below.)"""
+        stack = self.app.screen_stack
+        return self in stack and any(screen.styles.background.a == 1 for screen in stack[stack.index(self) + 1 :])
+
+    @property
     def application(self) -> CounterpointApp:
         """The application."""
         return cast("CounterpointApp", self.app)

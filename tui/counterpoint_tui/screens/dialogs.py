@@ -13,9 +13,9 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Button, Static
 
 from counterpoint.errors import CounterpointError
+from counterpoint.printable import plain
 from counterpoint_tui.keys import key_file
 from counterpoint_tui.screens.base import Dialog
-from counterpoint_tui.texts import plain
 
 
 class ErrorDialog(Dialog[None]):

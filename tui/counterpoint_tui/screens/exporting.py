@@ -13,10 +13,10 @@ from textual.containers import Horizontal
 from textual.widgets import Button, Input, Select, Static
 
 from counterpoint.errors import RunError
+from counterpoint.printable import plain
 from counterpoint_tui.screens.base import Dialog
 from counterpoint_tui.state import TraceView
 from counterpoint_tui.state.export import SUFFIXES, ExportFormat, write_export
-from counterpoint_tui.texts import plain
 
 _FORMATS: dict[ExportFormat, str] = {
     "html": "a page to read and share (HTML)",

@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from counterpoint.errors import CounterpointError
 from counterpoint.graph import build_graph
+from counterpoint.printable import plain
 from counterpoint_tui.live import LiveRun
 from counterpoint_tui.runtext import (
     asked,
@@ -33,7 +34,7 @@ from counterpoint_tui.state import (
     token_details,
 )
 from counterpoint_tui.state.spans import base_path
-from counterpoint_tui.texts import one_line, plain
+from counterpoint_tui.texts import one_line
 from counterpoint_tui.widgets.answer import AnswerView
 from counterpoint_tui.widgets.budget import BudgetBars
 from counterpoint_tui.widgets.contest import ContestView
@@ -142,7 +143,7 @@ class FollowingScreen(CounterpointScreen):
     def _draw(self) -> None:
         """Shows what has come since the last time; figures now and then."""
         live = self.live
-        if live is None or not self.is_attached:
+        if live is None or not self.is_attached or self.covered:
             return
         state = live.state
         news, turned = state is not self._drawn, self._shown.get("over") != live.over
@@ -156,6 +157,11 @@ class FollowingScreen(CounterpointScreen):
         elif news:
             self._light(live, state)
         self._drawn = state
+
+    def on_screen_resume(self) -> None:
+        """Shows what has come while another screen was above this one."""
+        self._frame = 0
+        self._draw()
 
     def on_resize(self) -> None:
         """What is broken into lines by width is drawn anew."""

@@ -11,18 +11,11 @@ from textual.widgets import Button, ProgressBar, Static
 
 from counterpoint.cli.console import bytes_text
 from counterpoint.cli.driving import licence_notice
+from counterpoint.cli.progress import describe
 from counterpoint.errors import CounterpointError
 from counterpoint_tui.screens.base import Dialog
 from counterpoint_tui.worker.client import WorkerClient
 from counterpoint_tui.worker.protocol import PullProgress
-
-_PHASES = {
-    "waiting": "waiting for another process",
-    "download": "downloading",
-    "assemble": "putting together",
-    "verify": "checking",
-    "convert": "converting",
-}
 
 
 class PullDialog(Dialog[CounterpointError | bool]):
@@ -70,13 +63,12 @@ class PullDialog(Dialog[CounterpointError | bool]):
             self.dismiss(result)
 
     def _report(self, progress: PullProgress) -> None:
-        phase = _PHASES.get(progress.phase, progress.phase)
         total = progress.total
         self.query_one(ProgressBar).update(total=total or None, progress=progress.done)
         amounts = ""
         if progress.unit == "bytes":
             amounts = f"  {bytes_text(progress.done)}" + (f" of {bytes_text(total)}" if total else "")
-        self.query_one("#how-far", Static).update(f"{phase} {progress.item}{amounts}")
+        self.query_one("#how-far", Static).update(f"{describe(progress)}{amounts}")
 
     @on(Button.Pressed, "#stop")
     def action_close(self) -> None:

@@ -12,6 +12,7 @@ from textual.timer import Timer
 from textual.widgets import Static, TextArea
 
 from counterpoint.errors import CounterpointError
+from counterpoint.printable import plain
 from counterpoint.recipe import recipe_files
 from counterpoint_tui import keys
 from counterpoint_tui.library import RecipeEntry
@@ -21,7 +22,7 @@ from counterpoint_tui.recipe_text import Checked, check, set_value
 from counterpoint_tui.screens.base import CounterpointScreen
 from counterpoint_tui.screens.dialogs import ErrorDialog, Question
 from counterpoint_tui.screens.saving import SaveDialog
-from counterpoint_tui.texts import one_line, plain
+from counterpoint_tui.texts import one_line
 from counterpoint_tui.widgets.asking import AskPane
 from counterpoint_tui.widgets.editor import YamlEditor
 from counterpoint_tui.widgets.form import RecipeForm

@@ -79,8 +79,9 @@ class RunScreen(FollowingScreen):
     @work
     async def action_open_recipe(self) -> None:
         """Shows the recipe as it was run."""
-        entry = await asyncio.to_thread(recipe_of_run, self.request.recipe.to_yaml(), self.application.registry)
-        self.application.open_recipe(entry, asked(self.request.prompt) if self.request.prompt else None)
+        prompt, text = self.request.prompt, self.request.recipe.to_yaml()
+        entry = await asyncio.to_thread(recipe_of_run, text, self.application.registry, prompt)
+        self.application.open_recipe(entry, asked(prompt) if prompt else None)
 
     def action_copy(self) -> None:
         """Copies the answer."""

@@ -14,9 +14,9 @@ from textual.containers import Horizontal
 from textual.widgets import Button, Input, Static
 
 from counterpoint import paths
+from counterpoint.writing import write_whole
 from counterpoint_tui.recipe_text import set_value
 from counterpoint_tui.screens.base import Dialog
-from counterpoint_tui.writing import write_whole
 
 _LONGEST = 100
 _NAME = re.compile(r"[\w][\w.-]*")

@@ -235,9 +235,9 @@ class StoredScreen(ScrubbedScreen):
     async def action_open_recipe(self) -> None:
         """Shows the run's recipe."""
         if self.trace is not None:
-            text = await asyncio.to_thread(export, self.trace, "recipe")
-            entry = await asyncio.to_thread(recipe_of_run, text, self.application.registry)
             prompt = self.trace.last.prompt
+            text = await asyncio.to_thread(export, self.trace, "recipe")
+            entry = await asyncio.to_thread(recipe_of_run, text, self.application.registry, prompt)
             self.application.open_recipe(entry, asked(prompt) if prompt else None)
 
     @work(exclusive=True, group="run")

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
 import yaml
 
 from counterpoint.cli.console import PALETTE, flops_text, rate_text, seconds_text
 from counterpoint.errors import RunError
+from counterpoint.printable import page_template
 from counterpoint.recording import result_of
 from counterpoint.runstore import RunStore
+from counterpoint.writing import write_whole
 from counterpoint_tui.state.calls import Piece, SpanState
 from counterpoint_tui.state.candidates import CandidateRow, candidate_table, contests, verifiers
 from counterpoint_tui.state.data import RunState
@@ -30,7 +29,6 @@ from counterpoint_tui.state.legend import legend
 from counterpoint_tui.state.spans import timeline
 from counterpoint_tui.state.text import adopted_from, answer_stretches, answer_text
 from counterpoint_tui.state.trace import TraceView
-from counterpoint_tui.writing import write_whole
 
 ExportFormat = Literal["text", "json", "recipe", "html"]
 SUFFIXES: Mapping[ExportFormat, str] = {"text": ".txt", "json": ".json", "recipe": ".yaml", "html": ".html"}
@@ -40,7 +38,6 @@ _TOKENS = 20_000
 """Tokens of an answer up to which each has a tooltip of its own; a longer answer has one for each stretch."""
 _CALLS = 2_000
 """Most calls in a page's timeline."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def export(trace: TraceView, format: ExportFormat) -> str:  # noqa: A002
@@ -80,7 +77,6 @@ def write_export(trace: TraceView, format: ExportFormat, path: Path) -> None:  #
     """
     text = export(trace, format)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text, errors="replace")
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}", hint="choose a folder you may write to") from None
@@ -97,7 +93,7 @@ def page(state: RunState, remarks: list[str] | None = None) -> str:
         remarks: what a reader has to know of the trace.
     """
     entries = legend(state.recipe, state)
-    return _template().render(
+    return page_template(Path(__file__).parent, "page.html.j2").render(
         run=state,
         name=state.recipe.get("name", "") or "run",
         messages=state.prompt.chat() if state.prompt else [],
@@ -193,21 +189,3 @@ def _calls(state: RunState) -> dict[str, Any]:
         for row in rows[:_CALLS]
     ]
     return {"bars": bars, "left_out": max(0, len(rows) - _CALLS)}
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
-    return environment.get_template("page.html.j2")
-
-
-def _printable(value: Any) -> Any:
-    """Whatever the page shows, without characters that HTML cannot hold."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value) if type(value) is str else value

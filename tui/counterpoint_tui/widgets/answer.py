@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
+from textual.widget import Widget
 
 from counterpoint_tui.state import LegendEntry, RunState, pending, rejected
 from counterpoint_tui.themes import node_mark
@@ -120,9 +121,7 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
         before = self._height
         changed = self._text.bring_up(self._state)
         self._lay_tail()
-        size = Size(self._width, self._height)
-        if size != self.virtual_size:
-            self.virtual_size = size
+        self._grow(Size(self._width, self._height))
         if all_anew or moved:
             self.refresh()
         else:
@@ -132,6 +131,16 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
                 self._scroll_to_cursor()
         elif following and (before != self._height or all_anew):
             self.scroll_end(animate=False, immediate=True, x_axis=False)
+
+    def _grow(self, size: Size) -> None:
+        """Takes another size of the text. Where there is a scroll bar before and after nothing else moves: no layout of the screen."""
+        room = self.scrollable_content_region.height
+        if size.width == self.virtual_size.width and min(size.height, self.virtual_size.height) > room:
+            self.set_reactive(Widget.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = size.height
+            self.scroll_y = self.validate_scroll_y(self.scroll_y)
+        else:
+            self.virtual_size = size
 
     def _lay_tail(self) -> None:
         """Lays out what stands behind the text."""

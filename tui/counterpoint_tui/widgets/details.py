@@ -14,11 +14,12 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from counterpoint.cli.console import flops_text, seconds_text
+from counterpoint.printable import plain
 from counterpoint_tui.state import EventRow, LegendEntry, SpanState, TokenDetails
 from counterpoint_tui.state.rows import quoted
 from counterpoint_tui.state.spans import base_path
 from counterpoint_tui.state.text import Drafting
-from counterpoint_tui.texts import fitted, plain, shortened
+from counterpoint_tui.texts import fitted, shortened
 from counterpoint_tui.themes import node_mark
 
 _LABEL = 12

@@ -16,9 +16,10 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Button, Input, Select
 
+from counterpoint.printable import plain
 from counterpoint_tui.state import Filter, Hit, LegendEntry, TraceView, below, filtered, search
 from counterpoint_tui.state.spans import base_path
-from counterpoint_tui.texts import fitted, one_line, plain
+from counterpoint_tui.texts import fitted, one_line
 from counterpoint_tui.themes import node_mark
 from counterpoint_tui.widgets.lines import LineList
 

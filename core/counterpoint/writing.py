@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str, *, replace: bool = True, errors: str = "strict") -> None:
+def write_whole(path: Path, data: str | bytes, *, replace: bool = True, errors: str = "strict") -> None:
     """Writes a file in one step: after a crash there is the old one or the new one.
 
     Args:
-        path: the file; its folder exists.
-        text: what it is to hold.
+        path: the file. Its folder is made where there is none.
+        data: what it is to hold; text is written in UTF-8.
         replace: whether a file of that name may be replaced.
-        errors: what becomes of characters that UTF-8 cannot write, as of ``open``.
+        errors: what becomes of characters that UTF-8 cannot write, as of ``str.encode``.
 
     Raises:
         FileExistsError: there is one, and it may not.
         OSError: it cannot be written.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    partial = Path(name)
+    encoded = data.encode(errors=errors) if isinstance(data, str) else data
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors=errors) as file:
-            file.write(text)
+        with partial.open("xb") as file:
+            file.write(encoded)
             file.flush()
             os.fsync(file.fileno())
         if replace:
