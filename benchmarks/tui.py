@@ -337,7 +337,8 @@ def home_for(folder: Path, model: dict[str, Any], tokens: int, longest: int) -> 
         if kept.exists():
             (home / kept.name).symlink_to(kept)
     for name, most in (("watched", longest), ("measured", tokens)):
-        sampling = {"max_tokens": most, "ignore_stop": True}
+        # so warm that no two lines are alike, and scrolling is to be seen
+        sampling = {"max_tokens": most, "ignore_stop": True, "temperature": 1.5}
         recipe = {"nodes": {"model": model}, "output": "model", "sampling": sampling, "prompt": PROMPT}
         (home / "recipes" / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
     return home
@@ -408,7 +409,9 @@ def main() -> None:
                 shown = f"{name}, {size[0]} × {size[1]}"
                 summary[shown] = {what: figures(some) for what, some in taken.items()} | {"cores busy": round(busy, 2)}
                 print(shown, json.dumps(summary[shown]), file=sys.stderr)
-            summary[f"{name}, tokens per second"] = speed(home, options.rounds)
+            shown = f"{name}, tokens per second"
+            summary[shown] = speed(home, options.rounds)
+            print(shown, json.dumps(summary[shown]), file=sys.stderr)
             shutil.rmtree(home / "runs")
         summary["a long trace"] = long_trace(home, options.events, options.keys)
     summary["holds"] = held(summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -223,3 +224,38 @@ async def test_before_there_is_text(host: Any) -> None:
         assert lines(view)[0] == "waiting"
         view.show(made(["x"]), {})
         assert lines(view)[0] == "x"
+
+
+async def test_lines_that_are_kept_look_as_if_drawn_anew(host: Any, fake_runs: Runs) -> None:
+    trace = TraceView.of(fake_runs["drafted"])
+    entries = legend(trace.last.recipe, trace.last)
+    other = {path: replace(entry, index=entry.index + 1) for path, entry in entries.items()}
+    view = AnswerView()
+
+    def same() -> bool:
+        before = looks(view)
+        view._strips.clear()
+        return looks(view) == before
+
+    async with host(view, None).run_test(size=(6, 4)) as pilot:
+        await pilot.pause()
+        for place in range(0, len(trace), 7):
+            view.show(trace.at(place), entries)
+            assert same()
+        view.show(trace.last, entries)
+        await pilot.pause()
+        assert view.max_scroll_y >= 2
+        view.focus()
+        for _ in range(3):
+            await pilot.press("up")
+            assert same()
+        seen = looks(view)
+        view.show(trace.last, other)
+        assert same()
+        assert looks(view) != seen
+        for act in (lambda: view.set_letters(True), lambda: view.show(trace.at(len(trace) // 2), other), view._recolour):
+            act()
+            assert same()
+        await pilot.resize_terminal(9, 5)
+        await pilot.pause()
+        assert same()

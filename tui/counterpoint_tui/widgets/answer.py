@@ -65,6 +65,8 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
         self._tail: list[str] = []  # the last line with what stands behind the text, and lines after it
         self._tail_style = ""
         self._styles: dict[str, Style] = {}
+        self._strips: dict[int, Strip] = {}
+        """Whole lines as they are drawn, by number: a text that is scrolled is drawn anew, all of it."""
 
     # --- what is shown ------------------------------------------------------------------------------------------------------
 
@@ -90,7 +92,7 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
         other = (state.run_id, span, adopted) != (self._state.run_id, self._text.span, self._text.adopted)
         letters = self.show_letters and _letters(legend) != _letters(self._legend)
         if legend != self._legend:
-            self._styles.clear()
+            self._forget_looks()
         moved = cursor != self.cursor
         self._state, self._legend, self.cursor = state, legend, cursor
         if other or letters:
@@ -112,6 +114,7 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
     def _begin(self, span: int, *, adopted: bool) -> None:
         letters = self._legend if self.show_letters else None
         self._text = TokenText(self._width, span, adopted=adopted, letters=letters)
+        self._strips.clear()
 
     def _update(self, *, moved: bool, all_anew: bool) -> None:
         """Brings what is shown up to the state."""
@@ -120,6 +123,8 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
         following = self._at_end and not self.is_vertical_scrollbar_grabbed
         before = self._height
         changed = self._text.bring_up(self._state)
+        for number in [number for number in self._strips if number >= changed]:
+            del self._strips[number]
         self._lay_tail()
         self._grow(Size(self._width, self._height))
         if all_anew or moved:
@@ -169,6 +174,7 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
         if self._width and self._width != self._text.width:
             following = self._at_end
             self._text.rewrap(self._width)
+            self._strips.clear()
             self._update(moved=self.cursor is not None, all_anew=True)
             if following and self.cursor is None:
                 self.scroll_end(animate=False, immediate=True, x_axis=False)
@@ -178,8 +184,12 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
         self.app.theme_changed_signal.subscribe(self, lambda _: self._recolour())
 
     def _recolour(self) -> None:
-        self._styles.clear()
+        self._forget_looks()
         self.refresh()
+
+    def _forget_looks(self) -> None:
+        self._styles.clear()
+        self._strips.clear()
 
     def _scroll_to_cursor(self) -> None:
         place = self._text.place_of(self.cursor) if self.cursor is not None else None
@@ -218,6 +228,9 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
         if not self._text.parts and self._tail in ([], [""]):
             text = self.empty if number == 0 else ""
             return Strip([Segment(text, self._component("answer--empty"))]).adjust_cell_length(width, self.rich_style)
+        plain = number < last and self.cursor is None and self.text_selection is None
+        if plain and (drawn := self._strips.get(number)) is not None:
+            return drawn
         if number < last:
             segments = self._segments(number, self._text.lines[number])
         elif number - last < len(self._tail):
@@ -226,7 +239,10 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
             segments = []
         if (selection := self.text_selection) is not None and (chosen := selection.get_span(number)) is not None:
             segments = _restyled(segments, *chosen, self.screen.get_component_rich_style("screen--selection"))
-        return Strip(segments).adjust_cell_length(width, self.rich_style).apply_offsets(0, number)
+        drawn = Strip(segments).adjust_cell_length(width, self.rich_style).apply_offsets(0, number)
+        if plain:
+            self._strips[number] = drawn
+        return drawn
 
     def _tail_segments(self, line: int) -> list[Segment]:
         """A line of the last one and of what stands behind the text."""
@@ -273,7 +289,7 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
     def notify_style_update(self) -> None:
         """Styles are not what they were."""
         super().notify_style_update()
-        self._styles.clear()
+        self._forget_looks()
 
     # --- selecting with the mouse -------------------------------------------------------------------------------------------
 
