@@ -1,6 +1,6 @@
 """LM-corrector on JFLEG: a SmolLM2-135M that was trained on candidates of the 0.5B, against what it has to beat.
 
-    counterpoint train train-corrector                                             # with candidates: about an hour on two cores
+    counterpoint train train-corrector                                             # with candidates: 35 minutes on two cores
     counterpoint train train-corrector --set trainer.n=0 --name corrector-alone    # the same model without candidates
     python benchmarks/corrector.py                                                 # about forty minutes; goes on where it was stopped
 

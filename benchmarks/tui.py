@@ -1,6 +1,6 @@
 """The terminal application while models work: how soon a key shows, what watching a run costs it, and a trace of 100,000 events.
 
-    python benchmarks/tui.py [--rounds 5] [--keys 200]     # about twenty minutes
+    python benchmarks/tui.py [--rounds 5] [--keys 200]     # about twenty minutes; goes on where it was stopped
     python benchmarks/tui.py --quick                       # the fake model, few keys, no results: does it still work?
 
 The real program (`counterpoint tui`) runs in a pseudo-terminal; a minimal terminal at its other end reads what it draws.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import functools
 import json
 import os
 import pty
@@ -230,15 +231,15 @@ def while_decoding(home: Path, size: tuple[int, int], count: int) -> dict[str, A
                 raise TimeoutError("the answer does not grow")
             time.sleep(0.2)
         psutil.cpu_percent()
-        found["scrolling, decoding"] = scroll()
-        found["typing, decoding"] = type_in_recipe()
-        found["cores busy"] = psutil.cpu_percent() / 100  # since it was last asked
+        found["scrolling, decoding"] = figures(scroll())
+        found["typing, decoding"] = figures(type_in_recipe())
+        found["cores busy"] = round(psutil.cpu_percent() / 100, 2)  # since it was last asked
         terminal.until("Cancel")  # it still goes on: all this was while it decoded
         terminal.send(CANCEL)
         terminal.until("cancelled")
         terminal.until("Inspect")
-        found["scrolling, idle"] = scroll()
-        found["typing, idle"] = type_in_recipe()
+        found["scrolling, idle"] = figures(scroll())
+        found["typing, idle"] = figures(type_in_recipe())
     return found
 
 
@@ -336,10 +337,13 @@ def home_for(folder: Path, model: dict[str, Any], tokens: int, longest: int) -> 
     for kept in (paths.models(), paths.artifacts(), paths.bridges()):
         if kept.exists():
             (home / kept.name).symlink_to(kept)
-    for name, most in (("watched", longest), ("measured", tokens)):
-        # so warm that no two lines are alike, and scrolling is to be seen
-        sampling = {"max_tokens": most, "ignore_stop": True, "temperature": 1.5}
-        recipe = {"nodes": {"model": model}, "output": "model", "sampling": sampling, "prompt": PROMPT}
+    # many short lines, no two alike for long, so that scrolling is to be seen
+    form = {"kind": "grammar", "regex": "([A-Za-z]{3,12}\\n){2,}"}
+    held = {} if model["kind"] == "fake" else {"lines": {"kind": "constrained", "model": "model", "constraints": form}}
+    for name, most, others in (("watched", longest, held), ("measured", tokens, {})):
+        nodes = {"model": model, **others}
+        sampling = {"max_tokens": most, "ignore_stop": True, "temperature": 1.0}
+        recipe = {"nodes": nodes, "output": [*nodes][-1], "sampling": sampling, "prompt": PROMPT}
         (home / "recipes" / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
     return home
 
@@ -394,7 +398,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.keys, options.tokens, options.events = 1, 8, 40, 5_000
+    from common import Results
+
+    results = Results("tui")
     summary: dict[str, Any] = {"unit": "milliseconds, but where another is named"}
+
+    def part(name: str, measure: Callable[[], dict[str, Any]]) -> None:
+        """A part of it, measured where it has not been."""
+        found = {"part": name, **measure()} if options.quick else results.once({"part": name}, measure)
+        summary[name] = {key: value for key, value in found.items() if key != "part"}
+        print(json.dumps(found), file=sys.stderr)
+
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         models = {name: {"kind": "huggingface", "source": name} for name in (SMALL, LARGER)}
@@ -404,23 +418,16 @@ def main() -> None:
         for name, model in models.items():
             home = home_for(folder / name, model, options.tokens, 900_000 if options.quick else 1900)
             for size in (NARROW, WIDE):
-                taken = while_decoding(home, size, options.keys)
-                busy = taken.pop("cores busy")
-                shown = f"{name}, {size[0]} × {size[1]}"
-                summary[shown] = {what: figures(some) for what, some in taken.items()} | {"cores busy": round(busy, 2)}
-                print(shown, json.dumps(summary[shown]), file=sys.stderr)
-            shown = f"{name}, tokens per second"
-            summary[shown] = speed(home, options.rounds)
-            print(shown, json.dumps(summary[shown]), file=sys.stderr)
-            shutil.rmtree(home / "runs")
-        summary["a long trace"] = long_trace(home, options.events, options.keys)
+                keys = functools.partial(while_decoding, home, size, options.keys)
+                part(f"{name}, {size[0]} × {size[1]}", keys)
+            part(f"{name}, tokens per second", functools.partial(speed, home, options.rounds))
+            shutil.rmtree(home / "runs", ignore_errors=True)
+        part("a long trace", functools.partial(long_trace, home, options.events, options.keys))
     summary["holds"] = held(summary)
     if options.quick:
         print(json.dumps(summary, indent=1))
         return
-    from common import Results
-
-    Results("tui").summarize(summary)
+    results.summarize(summary)
 
 
 if __name__ == "__main__":
