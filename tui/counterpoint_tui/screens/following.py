@@ -47,7 +47,7 @@ from counterpoint_tui.widgets.parts import PartTabs, part
 from counterpoint_tui.worker.client import RunRequest
 
 PARTS = {"nodes": "Nodes", "graph": "Graph", "contest": "Candidates", "notes": "Notes", "ask": "Prompt"}
-_FRAME = 0.1
+_FRAME = 0.15
 """Seconds between two looks at what has come."""
 _FIGURES = 4
 """Frames between two looks at figures, which nobody reads faster."""
