@@ -338,11 +338,11 @@ def home_for(folder: Path, model: dict[str, Any], tokens: int, longest: int) -> 
         if kept.exists():
             (home / kept.name).symlink_to(kept)
     # many short lines, no two alike for long, so that scrolling is to be seen
-    form = {"kind": "grammar", "regex": "([A-Za-z]{3,12}\\n){2,}"}
+    form = {"kind": "grammar", "regex": "([A-Za-z]{3,12}\\n){600,}"}
     held = {} if model["kind"] == "fake" else {"lines": {"kind": "constrained", "model": "model", "constraints": form}}
     for name, most, others in (("watched", longest, held), ("measured", tokens, {})):
         nodes = {"model": model, **others}
-        sampling = {"max_tokens": most, "ignore_stop": True, "temperature": 1.0}
+        sampling = {"max_tokens": most, "ignore_stop": not others, "temperature": 1.0}
         recipe = {"nodes": nodes, "output": [*nodes][-1], "sampling": sampling, "prompt": PROMPT}
         (home / "recipes" / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
     return home
