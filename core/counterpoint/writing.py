@@ -33,6 +33,18 @@ def write_whole(path: Path, data: str | bytes, *, replace: bool = True, errors: 
             partial.replace(path)
         else:
             path.hardlink_to(partial)  # unlike a renaming, this fails when the name is taken
+        flush(path.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
+
+
+def flush(path: Path) -> None:
+    """Flushes a file, or the names in a folder, to the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

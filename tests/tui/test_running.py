@@ -53,7 +53,10 @@ def test_it_ends_when_its_terminal_is_gone_and_nobody_signals_it(stuck: bool, ho
     try:
         read_until(end, lambda: [one for one in psutil.Process(process.pid).children() if "worker" in " ".join(one.cmdline())])
         (worker,) = psutil.Process(process.pid).children()
-        started = lambda: [*(home / "runs").glob("*/events.jsonl")]  # noqa: E731
+
+        def started() -> list[Path]:
+            return [*(home / "runs").glob("*/events.jsonl")]
+
         for _ in range(60):  # until the screen is there, keys are for nobody
             if started():
                 break

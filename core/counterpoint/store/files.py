@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from counterpoint.errors import ModelError
 from counterpoint.store.progress import Meter
-from counterpoint.writing import write_whole
+from counterpoint.writing import flush, write_whole
 
 CHUNK: Final = 1 << 20
 _SPARE: Final = 64 << 20  # bytes left free beyond what is asked for
@@ -71,20 +71,10 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 def sync(path: Path) -> None:
     """Flush a file, or a folder with every file in it, to the disk."""
     for file in [path] if path.is_file() else list(files_under(path)):
-        _fsync(file)
+        flush(file)
     if path.is_dir():
         for directory, _, _ in os.walk(path):
-            _fsync(Path(directory))
-
-
-def _fsync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # Windows opens no folders
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            flush(Path(directory))
 
 
 def place(new: Path, target: Path) -> None:
@@ -95,7 +85,7 @@ def place(new: Path, target: Path) -> None:
     sync(new)
     target.parent.mkdir(parents=True, exist_ok=True)
     new.replace(target)  # os.replace: atomic
-    _fsync(target.parent)
+    flush(target.parent)
 
 
 def write_json(path: Path, data: Any, *, sort_keys: bool = True) -> None:

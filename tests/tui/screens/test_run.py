@@ -20,6 +20,7 @@ from counterpoint.prompt import Completion, Prompt
 from counterpoint.recipe import Recipe, load_recipe
 from counterpoint.registry import Registry
 from counterpoint.runstore import RunStore
+from counterpoint_tui.screens.base import Dialog
 from counterpoint_tui.screens.dialogs import Details, ErrorDialog, Question
 from counterpoint_tui.screens.home import HomeScreen
 from counterpoint_tui.screens.prompting import PromptDialog
@@ -195,6 +196,29 @@ async def test_a_run_and_what_can_be_done_after_it(make_app: Any, until: Any, pa
         await until(lambda: over(app))
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, HomeScreen))
+
+
+async def test_a_run_below_another_screen_goes_on_and_is_not_drawn(make_app: Any, until: Any, endless: Recipe) -> None:
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.open_run(RunRequest(endless))
+        await until(lambda: writing(app))
+        screen = app.screen
+        press(app, "f1")  # a dialog lets it be seen
+        await until(lambda: isinstance(app.screen, Dialog))
+        drawn = screen._drawn
+        await until(lambda: screen._drawn is not drawn)
+        await pilot.press("escape")
+        await until(lambda: app.screen is screen)
+        press(app, "o")
+        await until(lambda: isinstance(app.screen, RecipeScreen))
+        drawn, count = screen._drawn, screen.live.state.count
+        await until(lambda: screen.live.state.count > count + 200)
+        assert screen._drawn is drawn
+        await pilot.press("escape")
+        await until(lambda: app.screen is screen and screen._drawn is not drawn)
+        press(app, "x")
+        await until(lambda: over(app))
 
 
 async def test_runs_end_when_they_are_told_to_and_are_stored(make_app: Any, until: Any, endless: Recipe, home: Path) -> None:

@@ -228,8 +228,8 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
         if not self._text.parts and self._tail in ([], [""]):
             text = self.empty if number == 0 else ""
             return Strip([Segment(text, self._component("answer--empty"))]).adjust_cell_length(width, self.rich_style)
-        plain = number < last and self.cursor is None and self.text_selection is None
-        if plain and (drawn := self._strips.get(number)) is not None:
+        unmarked = number < last and self.cursor is None and self.text_selection is None
+        if unmarked and (drawn := self._strips.get(number)) is not None:
             return drawn
         if number < last:
             segments = self._segments(number, self._text.lines[number])
@@ -240,7 +240,7 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
         if (selection := self.text_selection) is not None and (chosen := selection.get_span(number)) is not None:
             segments = _restyled(segments, *chosen, self.screen.get_component_rich_style("screen--selection"))
         drawn = Strip(segments).adjust_cell_length(width, self.rich_style).apply_offsets(0, number)
-        if plain:
+        if unmarked:
             self._strips[number] = drawn
         return drawn
 
