@@ -1,9 +1,10 @@
 """Contrastive decoding on GSM8K: the 1.5B against the 0.5B as amateur, beside each alone.
 
-    python benchmarks/contrastive.py [--problems 100]      # about forty minutes on two cores; goes on where it was stopped
+    python benchmarks/contrastive.py [--problems 100] [--backend llama_cpp]     # goes on where it was stopped
 
-CPU, bfloat16, greedy, chat prompts, sixteen problems in flight, numeric match. Evaluations are kept in ``results/contrastive``
-(configuration, answers compressed, summary).
+CPU, greedy, chat prompts, sixteen problems in flight, numeric match. The same weights on either backend (`backends.py`: bits per
+byte within 1 %), and llama.cpp is the faster. Evaluations are kept in ``results/contrastive`` (configuration, answers compressed,
+summary).
 """
 
 from __future__ import annotations
@@ -29,23 +30,26 @@ OUTPUTS: dict[str, dict[str, Any]] = {
 }
 
 
-def answered(name: str, problems: int) -> EvaluationResult:
+def answered(name: str, problems: int, backend: str) -> EvaluationResult:
     """One of the systems on the first problems."""
     recipe = {"name": name, "nodes": {"out": OUTPUTS[name]}, "output": "out"}
     sampling = cp.Sampling(max_tokens=TOKENS, temperature=0.0)
-    return evaluate(FOLDER / name, recipe, "gsm8k_test_200.jsonl", sampling=sampling, limit=problems, in_flight=16)
+    return evaluate(
+        FOLDER / name, recipe, "gsm8k_test_200.jsonl", backend=backend, sampling=sampling, limit=problems, in_flight=16
+    )
 
 
 def main() -> None:
     """Evaluates what is missing, and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", type=int, default=100)
+    parser.add_argument("--backend", choices=("llama_cpp", "huggingface"), default="llama_cpp")
     options = parser.parse_args()
-    results = [answered(name, options.problems) for name in OUTPUTS]
+    results = [answered(name, options.problems, options.backend) for name in OUTPUTS]
     comparison = comparison_of(results)
     summary = {
         "machine": machine(),
-        "what": f"{options.problems} problems of GSM8K's test set, greedy, {TOKENS} tokens, bfloat16",
+        "what": f"{options.problems} problems of GSM8K's test set, greedy, {TOKENS} tokens, {options.backend}",
         "figures": {
             result.name: {
                 "numeric_match": estimate(result, "numeric_match", 100, 1),

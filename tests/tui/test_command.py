@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -126,6 +127,31 @@ def test_the_terminal_is_given_back(how: str, home: Path) -> None:
         end = seen.split(b"\x1b[?1049l")[1]
         assert (b"unexpected ValueError: a bug of ours" in end) == (how == "crash")
         assert b"Traceback" not in end
+    finally:
+        os.close(terminal)
+        os.close(inner)
+
+
+@pytest.mark.parametrize(("arguments", "coloured"), [((), True), (("--no-color",), False)])
+def test_without_colours(arguments: tuple[str, ...], coloured: bool, home: Path) -> None:
+    terminal, inner = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "COUNTERPOINT_HOME": str(home)}
+    environment.pop("NO_COLOR", None)
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "counterpoint", "tui", *arguments],
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            start_new_session=True,
+            env=environment,
+        ) as process:
+            seen = read_until(terminal, b"small and large")
+            process.terminate()
+            read_until(terminal, lambda: process.poll() is not None)
+        colours = [one for one in re.findall(rb"[34]8;2;(\d+);(\d+);(\d+)", seen) if len(set(one)) > 1]  # no greys
+        assert bool(colours) == coloured
     finally:
         os.close(terminal)
         os.close(inner)

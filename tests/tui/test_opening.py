@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,24 +11,9 @@ import pytest
 from counterpoint.errors import RunError
 from counterpoint.recording import EVENTS
 from counterpoint_tui import opening
-from counterpoint_tui.opening import folder_of, open_run, traced_again, untraced
-from counterpoint_tui.state import TraceView
+from counterpoint_tui.opening import folder_of, open_run
 
 Keep = Callable[[str], Path]
-
-
-class _Circle:
-    """Garbage that only the collector finds."""
-
-    def __init__(self) -> None:
-        self.itself = self
-
-
-@pytest.fixture
-def _frozen() -> Iterator[None]:
-    """Whatever was kept from the collector before is kept from it afterwards."""
-    yield
-    gc.freeze()
 
 
 async def test_a_run_is_read_while_others_work(keep_run: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,30 +49,3 @@ async def test_nothing_to_read(keep_run: Keep) -> None:
     (keep_run("full") / EVENTS).unlink()
     with pytest.raises(RunError, match="cannot be read"):
         await open_run("last", lambda read, of: None)
-
-
-@pytest.mark.usefixtures("_frozen")
-def test_what_is_made_of_a_long_trace_is_left_alone_while_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    gc.unfreeze()
-    with untraced(enough=False):
-        assert gc.isenabled()
-    assert gc.get_freeze_count() == 0
-    with untraced():
-        assert not gc.isenabled()
-    assert gc.isenabled()
-    assert gc.get_freeze_count() > 0
-    short = TraceView()
-    traced_again(short)
-    traced_again(None)
-    assert gc.get_freeze_count() > 0
-    monkeypatch.setattr(opening, "MANY", 0)
-    circle = _Circle()
-    gone = weakref.ref(circle)
-    gc.freeze()  # as while the trace was shown
-    del circle
-    gc.collect()
-    assert gone() is not None
-    traced_again(short)
-    assert gone() is None
-    assert gc.get_freeze_count() > 0, "what is there now stays, and is not looked through again and again"
-    gc.unfreeze()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 import os
 import select
 import signal
@@ -16,6 +15,7 @@ from typing import TextIO
 
 from counterpoint.registry import Registry
 from counterpoint_tui.app import CounterpointApp
+from counterpoint_tui.collecting import seldom_collecting
 from counterpoint_tui.comparing import subjects
 from counterpoint_tui.library import recipe_entry
 
@@ -24,10 +24,6 @@ _HUNG_UP = 128 + 1
 """The exit status of what a hang-up ended."""
 _INTERVAL, _PATIENCE = 0.5, 3.0
 """Seconds between two looks at the terminal, and those in which an application without one has to answer."""
-_FULL_COLLECTIONS = 100
-"""How many times more seldom than those of the generation before."""
-_SETTLED = 3.0
-"""Seconds after which the first screen is there."""
 
 
 def run_application(
@@ -70,23 +66,8 @@ async def _until_it_ends(app: CounterpointApp) -> None:
         if number := getattr(signal, name, None):
             with contextlib.suppress(NotImplementedError):  # on Windows
                 loop.add_signal_handler(number, app.stop, 128 + number)
-    with _watching_the_terminal(loop, functools.partial(app.stop, _HUNG_UP)), _seldom_collecting(loop):
+    with _watching_the_terminal(loop, functools.partial(app.stop, _HUNG_UP)), seldom_collecting(loop):
         await app.run_async()
-
-
-@contextlib.contextmanager
-def _seldom_collecting(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Full garbage collections come seldom, and do not look at what was imported and made at the start, which stays: one that does holds
-    up a key by an eighth of a second."""
-    thresholds = gc.get_threshold()
-    gc.set_threshold(*thresholds[:2], _FULL_COLLECTIONS)
-    gc.freeze()
-    loop.call_later(_SETTLED, gc.freeze)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
 
 
 @contextlib.contextmanager

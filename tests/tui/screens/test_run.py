@@ -20,6 +20,7 @@ from counterpoint.prompt import Completion, Prompt
 from counterpoint.recipe import Recipe, load_recipe
 from counterpoint.registry import Registry
 from counterpoint.runstore import RunStore
+from counterpoint_tui.screens import following
 from counterpoint_tui.screens.base import Dialog
 from counterpoint_tui.screens.dialogs import Details, ErrorDialog, Question
 from counterpoint_tui.screens.home import HomeScreen
@@ -414,3 +415,27 @@ async def test_a_prompt_of_a_megabyte(open_told: Any, until: Any, fake_runs: Run
         await until(lambda: isinstance(app.screen, PromptDialog))
         assert app.screen.query_one(PromptArea).value == long
         assert "1,000,000 characters" in said(app, "#prompt-note")
+
+
+def test_drawing_takes_little_of_the_processor(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = RunScreen(RunRequest(load_recipe({"nodes": {"m": {"kind": "fake"}}, "output": "m"}, registry=registry)))
+    clock, spent = 100.0, 0.0
+    drawn: list[float] = []
+    monkeypatch.setattr(following.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(following.time, "process_time", lambda: spent)
+
+    def drawings(cost: float, seconds: float) -> int:
+        """How many there are in this time where each costs so much."""
+        nonlocal clock, spent
+        drawn.clear()
+        for _ in range(round(seconds / 0.1)):
+            clock += 0.1
+            before = len(drawn)
+            screen._draw_in_turn()
+            spent += cost * (len(drawn) - before)
+        return len(drawn)
+
+    monkeypatch.setattr(screen, "_draw", lambda: drawn.append(clock))
+    assert drawings(0.001, 10) == 100
+    assert 30 <= drawings(0.0065, 10) <= 46, "3 % of ten seconds at 6.5 ms each, in turns of a tenth"
+    assert 16 <= drawings(1.0, 10) <= 21, "but never more seldom than twice a second"

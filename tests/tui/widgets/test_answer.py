@@ -259,3 +259,34 @@ async def test_lines_that_are_kept_look_as_if_drawn_anew(host: Any, fake_runs: R
         await pilot.resize_terminal(9, 5)
         await pilot.pause()
         assert same()
+
+
+async def test_a_line_more_moves_nothing_else(host: Any) -> None:
+    texts = [f"line {number}\n" for number in range(30)]
+    entries = legend(RECIPE, made(texts))
+    view = AnswerView()
+    async with host(view, None).run_test(size=(40, 8)) as pilot:
+        view.show(made(texts[:2]), entries)
+        await pilot.pause()
+        layouts = []
+        pilot.app.screen.screen_layout_refresh_signal.subscribe(view, lambda _: layouts.append(view.virtual_size.height))
+        for count in range(3, 30):
+            view.show(made(texts[:count]), entries)
+            await pilot.pause()
+            assert view.virtual_size.height == count + 1
+            assert lines(view)[min(count, 7) - 1] == f"line {count - 1}"
+        seen = view.max_scroll_y
+        assert seen == 30 - view.size.height
+    assert [height for height in layouts if height != 9] == [], "only where the scroll bar comes is there a layout"
+
+
+async def test_neighbours_of_one_look_are_drawn_as_one(host: Any) -> None:
+    entries = legend(RECIPE, made(["x"]))
+    view = AnswerView()
+    async with host(view, None).run_test(size=(40, 8)) as pilot:
+        view.show(made([*"one token a letter", "\n", "end"], "a"), entries)
+        await pilot.pause()
+        assert [segment.text for segment in view.render_line(0) if segment.text.strip()] == ["one token a letter"]
+        view.show(made([*"ab", "\n", "end"], "ab"), entries)
+        await pilot.pause()
+        assert [segment.text for segment in view.render_line(0) if segment.text.strip()] == ["a", "b"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
@@ -47,10 +49,12 @@ from counterpoint_tui.widgets.parts import PartTabs, part
 from counterpoint_tui.worker.client import RunRequest
 
 PARTS = {"nodes": "Nodes", "graph": "Graph", "contest": "Candidates", "notes": "Notes", "ask": "Prompt"}
-_FRAME = 0.15
-"""Seconds between two looks at what has come."""
+_FRAME, _LONGEST = 0.1, 0.5
+"""Seconds between two drawings: the least, and the most."""
+_SHARE = 0.03
+"""Of a processor's time, which the models need: drawings are as frequent as the application can make them with it."""
 _FIGURES = 4
-"""Frames between two looks at figures, which nobody reads faster."""
+"""Drawings of the answer to one of the figures, which nobody reads faster."""
 
 _DETAILS = 80
 """Columns of a token's details."""
@@ -67,6 +71,7 @@ class FollowingScreen(CounterpointScreen):
         self._legend: dict[str, LegendEntry] = {}
         self._speakers = -1
         self._frame = 0
+        self._last = (0.0, 0.0)  # when it was drawn, and the processor's time until then
         self._chosen = False  # whether the user has chosen a part
         self._shown: dict[str, object] = {}
 
@@ -107,7 +112,7 @@ class FollowingScreen(CounterpointScreen):
         self.query_one("#asked", Static).update(conversation_text(prompt_of(self.live)))
         self._draw_graph()
         self._draw()
-        self.set_interval(_FRAME, self._draw)
+        self.set_interval(_FRAME, self._draw_in_turn)
         self.app.theme_changed_signal.subscribe(self, lambda _: self.on_resize())  # texts have the colours of the theme
         self._follow(self.live)
 
@@ -139,6 +144,14 @@ class FollowingScreen(CounterpointScreen):
             await self.app.push_screen_wait(ErrorDialog(f"{where}{fatal.message}", fatal.hint))
 
     # --- drawing --------------------------------------------------------------------------------------------------------------
+
+    def _draw_in_turn(self) -> None:
+        """Shows what has come, unless the last drawing and what has been read since took too much of the processor's time."""
+        now, spent = time.monotonic(), time.process_time()
+        drawn, before = self._last
+        if now - drawn >= min(_LONGEST, (spent - before) / _SHARE):
+            self._last = now, spent
+            self._draw()
 
     def _draw(self) -> None:
         """Shows what has come since the last time; figures now and then."""

@@ -17,8 +17,9 @@ from counterpoint.errors import CounterpointError
 from counterpoint.recipe import parse_recipe
 from counterpoint.tally import ROOT_SPAN
 from counterpoint_tui import keys
+from counterpoint_tui.collecting import traced_again
 from counterpoint_tui.library import recipe_of_run
-from counterpoint_tui.opening import open_run, traced_again
+from counterpoint_tui.opening import open_run
 from counterpoint_tui.runtext import asked
 from counterpoint_tui.screens.dialogs import ErrorDialog
 from counterpoint_tui.screens.exporting import ExportDialog

@@ -138,9 +138,9 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def _grow(self, size: Size) -> None:
-        """Takes another size of the text. Where there is a scroll bar before and after nothing else moves: no layout of the screen."""
+        """Takes another size of the text. Unless a scroll bar comes or goes nothing else moves: no layout of the screen."""
         room = self.scrollable_content_region.height
-        if size.width == self.virtual_size.width and min(size.height, self.virtual_size.height) > room:
+        if size.width == self.virtual_size.width and (size.height > room) == (self.virtual_size.height > room):
             self.set_reactive(Widget.virtual_size, size)
             self.vertical_scrollbar.window_virtual_size = size.height
             self.scroll_y = self.validate_scroll_y(self.scroll_y)
@@ -239,7 +239,8 @@ class AnswerView(ScrollView, can_focus=True, inherit_bindings=False):
             segments = []
         if (selection := self.text_selection) is not None and (chosen := selection.get_span(number)) is not None:
             segments = _restyled(segments, *chosen, self.screen.get_component_rich_style("screen--selection"))
-        drawn = Strip(segments).adjust_cell_length(width, self.rich_style).apply_offsets(0, number)
+        # neighbours of one look as one: what is drawn costs by its pieces
+        drawn = Strip(segments).adjust_cell_length(width, self.rich_style).simplify().apply_offsets(0, number)
         if unmarked:
             self._strips[number] = drawn
         return drawn
