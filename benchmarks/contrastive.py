@@ -26,7 +26,6 @@ OUTPUTS: dict[str, dict[str, Any]] = {
     "large": model(LARGE),
     "small": model(SMALL),
     "contrastive": {"kind": "contrastive", "expert": model(LARGE), "amateur": model(SMALL)},
-    "log-ratio": {"kind": "contrastive", "expert": model(LARGE), "amateur": model(SMALL), "form": "log_ratio"},
 }
 
 

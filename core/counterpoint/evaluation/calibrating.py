@@ -232,7 +232,7 @@ def _found(
     if all(record.scores[OWN_SCORE].value is None for record in judged if OWN_SCORE in record.scores):
         raise EvaluationError(
             "no answer has a score, so that nothing can be said of the verifier",
-            hint=f"{found.silent.first or 'all answers are empty'}; `counterpoint run` shows more",
+            hint=f"{found.silent.first or found.unknown.first or 'all answers are empty'}; `counterpoint run` shows more",
         )
     if not strategy.in_stages:
         accept = strategy.accepts_from

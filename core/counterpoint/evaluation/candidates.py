@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from counterpoint.errors import EvaluationError, RunError
+from counterpoint.errors import RunError
 from counterpoint.evaluation.dataset import Example
 from counterpoint.evaluation.driver import Driver
 from counterpoint.evaluation.records import Cost, Record, ScoreRecord
@@ -98,14 +98,13 @@ class CandidateDriver(Driver):
         if self._cancelled.is_set():
             return []
         found = candidates_of(result.trace)
-        if result.error is not None and not any(one.completion for one in found.values()):
-            raise EvaluationError(
-                f"{example.id}: no candidate could be made: {result.error}",
-                hint=getattr(result.error, "hint", "") or "run the recipe on this example to see why",
-            )
+        problem = "" if result.error is None else getattr(result.error, "message", "") or str(result.error)
+        if problem and not any(one.completion for one in found.values()):  # nothing is known of such an example
+            lacking = {name: ScoreRecord(value=None, error=problem) for name in (*job.scorers, OWN_SCORE)}
+            failed = Record(id=example.id, finish_reason="failed", error=problem, scores=lacking)
+            return [failed.model_copy(update={"sample": number}) for number in range(job.samples)]
         records = [self._candidate(example, number, found.get(number, Candidate())) for number in range(job.samples)]
         scored = self.score(example, records)
-        problem = "" if result.error is None else getattr(result.error, "message", "") or str(result.error)
         own = {number: _own(one, problem) for number, one in found.items()}
         return [
             record.model_copy(update={"scores": {**record.scores, OWN_SCORE: own.get(record.sample, ScoreRecord(value=None))}})

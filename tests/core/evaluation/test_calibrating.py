@@ -159,6 +159,34 @@ def test_answers_without_a_score_are_counted(stage: Any, engine: Any) -> None:
     assert found.unknown.answers == 0
 
 
+@pytest.mark.parametrize("strategy", ["best", "cascade"])
+def test_an_example_without_any_candidate_does_not_count(stage: Any, engine: Any, tmp_path: Path, strategy: str) -> None:
+    sampling(stage, lambda index, sample: (index + sample) % 2 == 0)
+    say, silent = stage.actions["say"], {3}
+
+    async def sometimes(node: Any, run: Run, prompt: Prompt) -> None:
+        if asked_for(prompt) in silent:
+            raise RuntimeError("lost for words")
+        await say(node, run, prompt)
+
+    stage.actions["say"] = sometimes
+    judging(stage, lambda answer, text: 0.9 if text.endswith(f": {answer}") else 0.1)
+    given = best(accept=0.5) if strategy == "best" else cascade(thresholds=0.5)
+    found = calibrate(given, ROWS, engine=engine, out=tmp_path / "c")
+    assert found is not None
+    each = found.candidates // len(ROWS)
+    assert found.unknown.answers == each
+    assert found.unknown.first.startswith("3, answer 0: ")
+    assert "lost for words" in found.unknown.first
+    without = calibrate(given, [row for row in ROWS if row["answer"] != "3"], engine=engine)
+    assert without is not None
+    assert found.settings == without.settings
+    silent.update(range(40))
+    with pytest.raises(EvaluationError, match="no answer has a score") as refused:
+        calibrate(given, ROWS, engine=engine)
+    assert "lost for words" in refused.value.hint
+
+
 def test_a_stage_without_any_score_is_refused() -> None:
     scores, quality, cost = arrays()
     with pytest.raises(EvaluationError, match="no answer of stage 1 has a score"):
