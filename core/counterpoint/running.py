@@ -12,14 +12,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from counterpoint.childstream import ChildStream
-from counterpoint.errors import ContextFull, RunError
+from counterpoint.emittingcall import EmittingCall
+from counterpoint.errors import ContextFull
 from counterpoint.events import BudgetSpent as BudgetSpentEvent
-from counterpoint.events import Emitted, EventBase, Forward, NodeFinished, NodeStarted
+from counterpoint.events import Emitted, NodeStarted
 from counterpoint.inputs import merge_sampling
 from counterpoint.ledger import Account, BudgetMeter, BudgetSpent
-from counterpoint.modelcall import ModelCall, public
+from counterpoint.modelcall import public
 from counterpoint.node import Generator, LanguageModel, Node, Score, Trainer, Verifier, roles_of
-from counterpoint.prompt import Completion, FinishReason, Prompt
+from counterpoint.prompt import Completion, Prompt
 from counterpoint.runstate import RunState
 from counterpoint.scores import checked_scores, score_events
 from counterpoint.settings import Budget, Sampling
@@ -27,18 +28,14 @@ from counterpoint.settings import Budget, Sampling
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from counterpoint.host import PassShare
-    from counterpoint.response import Response
-    from counterpoint.session import DraftSession, Session
-    from counterpoint.tokenizer import Tokenizer
 
 T = TypeVar("T")
 
 
-class Run(ModelCall):
+class Run(EmittingCall):
     """One node's call within a run: where it stands (:class:`~counterpoint.place.Place`), what it draws
-    (:class:`~counterpoint.drawingcall.DrawingCall`), its models (:class:`~counterpoint.modelcall.ModelCall`), and here its events
-    and its calls of other nodes.
+    (:class:`~counterpoint.drawingcall.DrawingCall`), its models (:class:`~counterpoint.modelcall.ModelCall`), its
+    events (:class:`~counterpoint.emittingcall.EmittingCall`), and here its calls of other nodes.
 
     Attributes:
         candidates: of a verifier's call, the numbers in events of the completions it scores.
@@ -55,19 +52,11 @@ class Run(ModelCall):
         account: Account | None = None,
         relay: Run | ChildStream | None = None,
     ) -> None:
-        valve = parent._valve if parent else None
-        super().__init__(state, path, indices=indices, sampling=sampling, account=account, valve=valve)
+        super().__init__(state, path, indices=indices, parent=parent, sampling=sampling, account=account, relay=relay)
         self._parent = parent
-        self._relay = relay
         self._children = 0
         self._verifications: Counter[int | None] = Counter()
         self._fields: Mapping[str, JsonValue] = parent._fields if parent else state.prompt.fields
-        self._span = state.new_span()
-        self._sessions: list[Session | DraftSession] = []
-        self._text: list[str] = []
-        self._ids: list[int] = []
-        self._responses: list[Response] = []
-        self._adopted = ""
         self.candidates: tuple[int, ...] = ()
 
     @classmethod
@@ -87,43 +76,6 @@ class Run(ModelCall):
             return self.completion("stop")
 
         return await self._call("Trainer", node, call, own_budget=False)
-
-    # --- events -----------------------------------------------------------------------------------------------------
-
-    def emit(self, event: EventBase) -> None:
-        """Adds an event to the trace; the engine stamps it."""
-        if isinstance(event, Emitted):
-            self._text.append(event.text)
-            self._ids.extend(event.ids)
-            if self._relay is not None:
-                self._relay.emit(event)
-        self._state.emit(event, self._span, self._parent._span if self._parent else 0, self.path)
-
-    def completion(self, finish_reason: FinishReason, tokenizer: Tokenizer | None = None) -> Completion:
-        """What has been emitted so far, as a completion."""
-        if tokenizer is None and self._responses:
-            tokenizer = self._responses[-1].tokenizer
-        return Completion(
-            text="".join(self._text),
-            ids=tuple(self._ids),
-            tokenizer=tokenizer.fingerprint if tokenizer else self._adopted,
-            finish_reason=finish_reason,
-        )
-
-    def adopt(self, completion: Completion, proposer: str) -> Completion:
-        """Emits a child's completion as this node's own.
-
-        Args:
-            completion: the child's.
-            proposer: the path of the node that made it.
-        """
-        self.emit(Emitted(text=completion.text, ids=completion.ids, proposer=proposer, decider=self.path))
-        self._adopted = completion.tokenizer
-        return self.completion(completion.finish_reason)
-
-    def begin(self, response: Response) -> None:
-        """Registers a response, so that what it holds back comes out however the call ends (:class:`Response` does it)."""
-        self._responses.append(response)
 
     # --- calls of other nodes ---------------------------------------------------------------------------------------
 
@@ -244,24 +196,10 @@ class Run(ModelCall):
         fields = {name: value for name, value in self._fields.items() if name in node.requires}
         seen = prompt.model_copy(update={"fields": fields})
         self.candidates = tuple(candidates or range(len(completions)))
-        self.emit(NodeStarted(kind=node.kind, role="Verifier"))
-        reason = "failed"
-        try:
+        with self._spanned(node, "Verifier"):
             scores = checked_scores(await node.verify(seen, completions, self), len(completions), self.path, node.kind)
-            told = score_events(scores, self.candidates, self.path, node.kind)
-            reason = ""
-        except BudgetSpent:
-            reason = "budget"
-            raise
-        except asyncio.CancelledError:
-            reason = "cancelled"
-            raise
-        finally:
-            self._close()
-            if not reason:
-                for event in told:
-                    self.emit(event)
-            self._finished(reason)
+            for event in score_events(scores, self.candidates, self.path, node.kind):
+                self.emit(event)
         return scores
 
     async def once(self, name: str, make: Callable[[Run], Awaitable[T]]) -> T:
@@ -284,15 +222,8 @@ class Run(ModelCall):
         # what it draws depends on which node asks and for what, not on who came first; names of nodes do not count
         indices = (-1 - list(self._state.graph.nodes).index(self.path), zlib.crc32(name.encode()))
         run = Run(self._state, self.path, indices=indices, parent=root, account=root._account)
-        run.emit(NodeStarted(kind=node.kind, role=roles_of(type(node))[0]))
-        reason = "failed"
-        try:
-            made = await make(run)
-            reason = ""
-            return made
-        finally:
-            run._close()
-            run._finished(reason)
+        with run._spanned(node, roles_of(type(node))[0]):
+            return await make(run)
 
     async def gather(self, *calls: Awaitable[T]) -> list[T]:
         """Several calls at once, sharing passes; if one fails, the others are stopped."""
@@ -344,57 +275,18 @@ class Run(ModelCall):
     ) -> Completion:
         """Runs the node of this span between its events; a spent budget of its own makes a partial completion, that of a caller
         where this is wanted."""
-        self.emit(NodeStarted(kind=node.kind, role=role))
-        try:
-            completion = await self._flushed(call)
-        except BudgetSpent as spent:
-            event = BudgetSpentEvent(unit=spent.unit, limit=spent.limit, spent=spent.spent, needed=spent.needed)
-            if not keep_partial and not (own_budget and self._account.set_here(spent)):
-                self._finished("budget")
-                raise
-            self.emit(event)
-            completion = self.completion("budget")
-        except ContextFull:  # of a model that cuts the response otherwise, say, so that nobody could count ahead
-            if not self._text:
-                self._finished("failed")
-                raise
-            completion = self.completion("length")
-        except asyncio.CancelledError:
-            self._finished("cancelled")
-            raise
-        except Exception:
-            self._finished("failed")
-            raise
-        finally:
-            self._close()
-        if not isinstance(completion, Completion):
-            self._finished("failed")
-            raise RunError(
-                f"{self.path}: returned {completion!r} instead of a completion",
-                hint=f"this is a bug of the plugin that brings '{node.kind}'",
-            )
-        if completion.text != "".join(self._text):
-            self._finished("failed")
-            raise RunError(
-                f"{self.path}: the completion is not the text it emitted",
-                hint=f"this is a bug of the plugin that brings '{node.kind}': emit every piece of text",
-            )
-        self._finished(completion.finish_reason)
+        with self._spanned(node, role) as end:
+            try:
+                completion = await self._flushed(call)
+            except BudgetSpent as spent:
+                if not keep_partial and not (own_budget and self._account.set_here(spent)):
+                    raise
+                self.emit(BudgetSpentEvent(unit=spent.unit, limit=spent.limit, spent=spent.spent, needed=spent.needed))
+                completion = self.completion("budget")
+            except ContextFull:  # of a model that cuts the response otherwise, say, so that nobody could count ahead
+                if not self._text:
+                    raise
+                completion = self.completion("length")
+            self._check(completion, node)
+            end.reason = completion.finish_reason
         return completion
-
-    async def _flushed(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The call; if it is cut short, its responses give out what they hold back."""
-        try:
-            return await call()
-        except BaseException:
-            for response in self._responses:
-                response.flush()
-            raise
-
-    def charge(self, path: str, share: PassShare) -> None:
-        """Records a pass."""
-        self._account.spend(share.flops)
-        self.emit(Forward(node=path, **vars(share)))
-
-    def _finished(self, reason: str) -> None:
-        self.emit(NodeFinished(finish_reason=reason, tokens=len(self._ids), generated=self._generated))
