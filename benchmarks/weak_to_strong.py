@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from common import LARGE, RESULTS, Results, model
-from evaluated import estimate, evaluate
+from evaluated import evaluate
 
 import counterpoint as cp
 from counterpoint import paths
@@ -98,15 +100,15 @@ def verdict(engine: cp.Engine, question: str, texts: list[str]) -> dict[str, Any
     return {"score": float(score), **{name: value for name, value in score.data.items() if value}}
 
 
-def of_system(result: EvaluationResult) -> dict[str, Any]:
-    """The figures of one system."""
-    records = result.records
+def of_records(records: Sequence[Record]) -> dict[str, Any]:
+    """The figures of one system, an answer to each prompt."""
+    repetition = mean_interval([record.scores["repetition"].value or 0.0 for record in records])
     return {
         "finished": round(100 * sum(record.finish_reason == "stop" for record in records) / len(records), 1),
         "empty": sum(not record.text.strip() for record in records),
-        "repetition": estimate(result, "repetition"),
-        "tokens": round(result.analysis.costs.answer_tokens, 1),
-        "gflops": round(result.analysis.costs.flops / 1e9, 1),
+        "repetition": [round(value, 3) for value in (repetition.value, repetition.low, repetition.high)],
+        "tokens": round(fmean(record.cost.answer_tokens for record in records), 1),
+        "gflops": round(fmean(record.cost.flops for record in records) / 1e9, 1),
     }
 
 
@@ -138,7 +140,7 @@ def main() -> None:
     results.summarize(
         {
             "what": f"200 questions of TruthfulQA, 50 everyday instructions, greedy, {TOKENS} tokens, bfloat16",
-            "systems": {name: of_system(result) for name, result in systems.items()},
+            "systems": {name: of_records(result.records) for name, result in systems.items()},
             "judge": {
                 f"{one} against {other}": {
                     group: preferred(found)
