@@ -1,14 +1,15 @@
 """The terminal application while models work: how soon a key shows, what watching a run costs it, and a trace of 100,000 events.
 
-    python benchmarks/tui.py [--rounds 5] [--keys 200]     # about twenty minutes; goes on where it was stopped
+    python benchmarks/tui.py [--windows 32] [--keys 200]   # about twenty minutes; goes on where it was stopped
     python benchmarks/tui.py --quick                       # the fake model, few keys, no results: does it still work?
 
 The real program (`counterpoint tui`) runs in a pseudo-terminal; a minimal terminal at its other end reads what it draws.
 
 *Keys.* From the write of a key's bytes to the moment at which what it changes has been read: letters in the prompt field of a recipe,
 lines of a long answer scrolled, while the worker decodes on all cores; and the same when the run is over. Letters come 60 to 200 ms
-apart, as from a quick hand. *Speed.* Tokens per second of a run by its trace (first to last token) under `counterpoint run` and
-followed in the application, in turn. *Trace.* From the key that opens a stored run to its last event on the screen, then keys as above.
+apart, as from a quick hand. *Speed.* Of one run that is followed: tokens per second by its trace while the application is let work and
+while it is stopped (SIGSTOP), in windows of two seconds in turn, for a machine's speed drifts by more than a run between two runs.
+*Trace.* From the key that opens a stored run to its last event on the screen, then keys as above.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import fcntl
 import functools
 import json
+import math
 import os
 import pty
 import random
@@ -33,6 +35,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,8 @@ LETTERS = "".join(chr(code) for code in range(0x100, 0x180) if chr(code).isalpha
 """Letters that are nowhere on the screen before they are typed."""
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[P^_].*?\x1b\\|[@-Z\\-_=>])", re.DOTALL)
 _PATIENCE = 120.0
+_WINDOW, _SETTLING = 2.0, 0.3
+"""Seconds in which tokens are counted, and between that and a change."""
 PROGRAM = [sys.executable, "-m", "counterpoint"]
 WITH_FAKE = "--with-fake"
 """The first argument with which this script is the program, with the fake model installed."""
@@ -258,40 +263,70 @@ def latest(home: Path) -> Path | None:
     return runs[-1] if runs else None
 
 
-def rate(home: Path) -> float:
-    """Tokens per second of the latest run, from its first token to its last."""
+def moments(home: Path) -> list[float]:
+    """When each token of the latest run was written, by the clock of the wall."""
     events = latest(home)
     assert events is not None
-    made = [event for line in events.read_bytes().splitlines() if (event := json.loads(line))["type"] == "emitted"]
-    return float(sum(len(event["ids"]) for event in made[1:]) / (made[-1]["t"] - made[0]["t"]))
+    first, *others = [json.loads(line) for line in events.read_bytes().splitlines()]
+    began = datetime.fromisoformat(first["started"]).timestamp()
+    return [began + event["t"] for event in others if event["type"] == "emitted"]
 
 
-def headless(home: Path) -> float:
-    """Tokens per second of a run that nobody watches."""
-    command = [*PROGRAM, "run", "measured", "--quiet", "--offline"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "COUNTERPOINT_HOME": str(home)})
-    return rate(home)
+def followed(home: Path, windows: int) -> tuple[list[float], list[float], float]:
+    """Tokens per second of a run that is followed, while the application works and while it is stopped, and the former's processor time.
 
-
-def followed(home: Path) -> float:
-    """Tokens per second of a run that is followed in the application."""
+    Args:
+        home: where the recipe is.
+        windows: of each sort; in the order work, stop, stop, work, so that a drift counts for neither.
+    """
+    spans: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    busy = 0.0
+    shutil.rmtree(home / "runs", ignore_errors=True)
     with application(home, WIDE, "measured") as terminal:
         terminal.until("this machine has|Graph.*Prompt")
         terminal.until("Run")
         terminal.send(F5)
-        terminal.until("Inspect")
-    return rate(home)
+        terminal.until("running")
+        while tokens_of(home) < 60:
+            time.sleep(0.2)
+        program = psutil.Process(terminal.process.pid)
+        for number in range(2 * windows):
+            works = number % 4 in (0, 3)
+            if not works:
+                program.suspend()
+            time.sleep(_SETTLING)
+            began, before = time.time(), sum(program.cpu_times()[:2])
+            time.sleep(_WINDOW)
+            spans[works].append((began, time.time()))
+            busy += sum(program.cpu_times()[:2]) - before
+            program.resume()
+        terminal.until("Cancel")  # it still goes on
+        terminal.send(CANCEL)
+        terminal.until("cancelled")
+    made = moments(home)
+    work, stop = ([rate(made, *span) for span in spans[works]] for works in (True, False))
+    return work, stop, busy
 
 
-def speed(home: Path, rounds: int) -> dict[str, Any]:
-    """Tokens per second without the application and in it, in turn."""
-    alone, watched = [], []
-    for number in range(rounds):
-        pair = [("alone", headless), ("watched", followed)]
-        for name, run in pair if number % 2 == 0 else reversed(pair):
-            (alone if name == "alone" else watched).append(round(run(home), 3))
-    ratio = statistics.median(watched) / statistics.median(alone)
-    return {"alone": alone, "watched": watched, "watched over alone": round(ratio, 3)}
+def speed(home: Path, windows: int) -> dict[str, Any]:
+    """What following a run costs it, from so many windows of each sort in two runs: a context holds no longer ones."""
+    runs = [followed(home, windows // 2) for _ in range(2)]
+    work, stop = ([rate for run in runs for rate in run[sort]] for sort in (0, 1))
+    ratios = [math.log(one / other) for one, other in zip(work, stop, strict=True)]
+    ratio, error = statistics.fmean(ratios), statistics.stdev(ratios) / math.sqrt(len(ratios))
+    return {
+        "at work": [round(one, 2) for one in work],
+        "stopped": [round(one, 2) for one in stop],
+        "at work over stopped": round(math.exp(ratio), 3),
+        "95 % interval": [round(math.exp(ratio + sign * 2 * error), 3) for sign in (-1, 1)],
+        "of a core, at work": round(sum(run[2] for run in runs) / (len(work) * _WINDOW), 3),
+    }
+
+
+def rate(made: list[float], begin: float, end: float) -> float:
+    """Tokens per second between two moments."""
+    there = [moment for moment in made if begin <= moment <= end]
+    return (len(there) - 1) / (there[-1] - there[0])
 
 
 # --- a long trace -----------------------------------------------------------------------------------------------------------
@@ -328,7 +363,7 @@ def long_trace(home: Path, events: int, count: int) -> dict[str, Any]:
 # --- all of it --------------------------------------------------------------------------------------------------------------
 
 
-def home_for(folder: Path, model: dict[str, Any], tokens: int, longest: int) -> Path:
+def home_for(folder: Path, model: dict[str, Any], longest: int) -> Path:
     """A home with the user's models, and recipes on one of them: one to be watched for long, one to be measured."""
     from counterpoint import paths
 
@@ -340,9 +375,9 @@ def home_for(folder: Path, model: dict[str, Any], tokens: int, longest: int) -> 
     # many short lines, no two alike for long, so that scrolling is to be seen
     form = {"kind": "grammar", "regex": "([A-Za-z]{3,12}\\n){600,}"}
     held = {} if model["kind"] == "fake" else {"lines": {"kind": "constrained", "model": "model", "constraints": form}}
-    for name, most, others in (("watched", longest, held), ("measured", tokens, {})):
+    for name, others in (("watched", held), ("measured", {})):
         nodes = {"model": model, **others}
-        sampling = {"max_tokens": most, "ignore_stop": not others, "temperature": 1.0}
+        sampling = {"max_tokens": longest, "ignore_stop": not others, "temperature": 1.0}
         recipe = {"nodes": nodes, "output": [*nodes][-1], "sampling": sampling, "prompt": PROMPT}
         (home / "recipes" / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
     return home
@@ -376,7 +411,7 @@ def held(summary: dict[str, Any]) -> dict[str, bool]:
         if isinstance(value, dict) and "p95" in value
     ]
     losses = [
-        part["watched over alone"] for part in summary.values() if isinstance(part, dict) and "watched over alone" in part
+        part["at work over stopped"] for part in summary.values() if isinstance(part, dict) and "at work over stopped" in part
     ]
     return {
         f"{len(keys)} sorts of keys within 50 ms": max(keys) <= 50,
@@ -390,14 +425,15 @@ def main() -> None:
     if sys.argv[1:2] == [WITH_FAKE]:
         sys.exit(with_fake(sys.argv[2:]))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="Runs on either side of the comparison of speed.")
+    parser.add_argument(
+        "--windows", type=int, default=32, help="Stretches of two seconds on either side of the comparison of speed."
+    )
     parser.add_argument("--keys", type=int, default=200, help="Keys of each sort.")
-    parser.add_argument("--tokens", type=int, default=200, help="Length of the runs whose speed is compared.")
     parser.add_argument("--events", type=int, default=100_000, help="Of the long trace.")
     parser.add_argument("--quick", action="store_true", help="The fake model and few keys; nothing is written.")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.keys, options.tokens, options.events = 1, 8, 40, 5_000
+        options.windows, options.keys, options.events = 4, 8, 5_000
     from common import Results
 
     results = Results("tui")
@@ -416,11 +452,11 @@ def main() -> None:
             models = {"fake": {"kind": "fake", "context": 1_000_000, "end_bias": -50}}
             PROGRAM[1:] = [__file__, WITH_FAKE]
         for name, model in models.items():
-            home = home_for(folder / name, model, options.tokens, 900_000 if options.quick else 1900)
+            home = home_for(folder / name, model, 900_000 if options.quick else 1900)
             for size in (NARROW, WIDE):
                 keys = functools.partial(while_decoding, home, size, options.keys)
                 part(f"{name}, {size[0]} × {size[1]}", keys)
-            part(f"{name}, tokens per second", functools.partial(speed, home, options.rounds))
+            part(f"{name}, tokens per second", functools.partial(speed, home, options.windows))
             shutil.rmtree(home / "runs", ignore_errors=True)
         part("a long trace", functools.partial(long_trace, home, options.events, options.keys))
     summary["holds"] = held(summary)
