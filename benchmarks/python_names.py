@@ -35,12 +35,13 @@ def recipe(system: str) -> dict[str, Any]:
 
 
 def has(code: str) -> set[str]:
-    """Names of the attributes that the class in a text gives its objects."""
-    (made,) = (node for node in ast.parse(code).body if isinstance(node, ast.ClassDef))
-    found = set(dir(object)) | {node.name for node in made.body if isinstance(node, ast.FunctionDef)}
-    for node in ast.walk(made):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
-            found.add(node.attr)
+    """Names of the attributes that classes in a text give their objects."""
+    found = set(dir(object))
+    for made in (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ClassDef)):
+        found |= {node.name for node in made.body if isinstance(node, ast.FunctionDef)}
+        for node in ast.walk(made):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+                found.add(node.attr)
     return found
 
 
@@ -64,13 +65,15 @@ def answer(engine: cp.Engine, system: str, case: dict[str, str]) -> dict[str, An
     result = engine.run(recipe(system), prompt, sampling=cp.Sampling(temperature=0.0, max_tokens=200))
     seconds = time.perf_counter() - began
     fence = re.search(r"```(?:python)?\n(.*?)(?:\n```|\Z)", result.text, re.DOTALL)
-    used = asked_of(fence[1] if fence else result.text, case["parameter"])
+    code = fence[1] if fence else result.text
+    used = asked_of(code, case["parameter"])
+    known = has(case["code"]) | (has(code) if used is not None else set())  # an answer may write the class anew
     return {
         "seconds": round(seconds, 2),
         "tokens": len(result.completion.ids),
         "python": used is not None,
         "used": len(used or ()),
-        "unknown": sorted(set(used or ()) - has(case["code"])),
+        "unknown": sorted(set(used or ()) - known),
         "finish": result.completion.finish_reason,
     }
 
