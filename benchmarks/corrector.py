@@ -8,8 +8,8 @@ The first 550 sentences of JFLEG's development set trained the correctors; the o
 four references, intervals by resampling sentences. Systems: the source as it is; the proposer alone (the 0.5B with three examples,
 greedy); of its five candidates the one that is likeliest under the 0.5B itself; the corrector without candidates; prompt-only
 fusion by the 0.5B; the corrector, and the corrector choosing among the candidates instead of writing. Then the same corrector over
-candidates of Gemma-3-270m, which it has never seen, beside Gemma alone. Evaluations are kept in ``results/corrector``; candidates
-are made once (`cached`).
+candidates of Gemma-3-270m, which it has never seen, beside Gemma alone. Evaluations are kept in ``results/corrector``,
+on this machine only, for their answers are nearly the data set's words; candidates are made once (`cached`).
 """
 
 from __future__ import annotations
