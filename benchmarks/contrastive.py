@@ -2,9 +2,9 @@
 
     python benchmarks/contrastive.py [--problems 100] [--backend llama_cpp]     # goes on where it was stopped
 
-CPU, greedy, chat prompts, sixteen problems in flight, numeric match. The same weights on either backend (`backends.py`: bits per
-byte within 1 %), and llama.cpp is the faster. Evaluations are kept in ``results/contrastive`` (configuration, answers compressed,
-summary).
+CPU, greedy, chat prompts, sixteen problems in flight, numeric match. Of the same files, whichever backend runs them (`backends.py`:
+bits per byte within 1 %). How far it is a matter of length is counted, too: where either reached the limit of tokens. Evaluations
+are kept in ``results/contrastive`` (configuration, answers compressed, summary).
 """
 
 from __future__ import annotations
@@ -38,6 +38,23 @@ def answered(name: str, problems: int, backend: str) -> EvaluationResult:
     )
 
 
+def lengths(expert: EvaluationResult, contrastive: EvaluationResult) -> dict[str, int]:
+    """Which of the two solves what, and which reached the limit of tokens there."""
+    pairs = list(zip(expert.records, contrastive.records, strict=True))
+    right = [tuple((one.scores["numeric_match"].value or 0.0) >= 0.5 for one in pair) for pair in pairs]
+    cut = [tuple(one.finish_reason == "length" for one in pair) for pair in pairs]
+    ended = [solved for solved, long in zip(right, cut, strict=True) if not any(long)]
+    gained = [long for solved, long in zip(right, cut, strict=True) if solved == (False, True)]
+    return {
+        "only contrastive": len(gained),
+        "of these the expert was cut": sum(long[0] for long in gained),
+        "only the expert": right.count((True, False)),
+        "both ended": len(ended),
+        "of these the expert is right on": sum(solved[0] for solved in ended),
+        "of these contrastive is right on": sum(solved[1] for solved in ended),
+    }
+
+
 def main() -> None:
     """Evaluates what is missing, and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -58,6 +75,7 @@ def main() -> None:
             }
             for result in results
         },
+        "lengths": lengths(results[0], results[2]),
         "verdicts": list(comparison.verdicts),
         "notes": [*comparison.warnings, *comparison.notes],
     }

@@ -102,7 +102,8 @@ def verdict(engine: cp.Engine, question: str, texts: list[str]) -> dict[str, Any
 
 def of_records(records: Sequence[Record]) -> dict[str, Any]:
     """The figures of one system, an answer to each prompt."""
-    repetition = mean_interval([record.scores["repetition"].value or 0.0 for record in records])
+    scores = [record.scores["repetition"].value for record in records]
+    repetition = mean_interval([score for score in scores if score is not None])  # a short answer has none
     return {
         "finished": round(100 * sum(record.finish_reason == "stop" for record in records) / len(records), 1),
         "empty": sum(not record.text.strip() for record in records),

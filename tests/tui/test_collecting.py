@@ -45,11 +45,12 @@ async def test_full_collections_come_seldom_and_leave_the_beginning_alone(monkey
 
 
 @pytest.mark.usefixtures("_frozen")
-async def test_nothing_is_frozen_when_the_application_has_ended() -> None:
+async def test_nothing_is_frozen_when_the_application_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "_SETTLED", 0.0)
     gc.unfreeze()
     with pytest.raises(KeyError), seldom_collecting(asyncio.get_running_loop()):
         raise KeyError
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
     assert gc.get_freeze_count() == 0
 
 

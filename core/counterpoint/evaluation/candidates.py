@@ -99,9 +99,11 @@ class CandidateDriver(Driver):
             return []
         found = candidates_of(result.trace)
         problem = "" if result.error is None else getattr(result.error, "message", "") or str(result.error)
-        if problem and not any(one.completion for one in found.values()):  # nothing is known of such an example
+        if result.error is not None and not any(
+            one.completion for one in found.values()
+        ):  # nothing is known of such an example
             lacking = {name: ScoreRecord(value=None, error=problem) for name in (*job.scorers, OWN_SCORE)}
-            failed = Record(id=example.id, finish_reason="failed", error=problem, scores=lacking)
+            failed = Record(id=example.id, finish_reason="failed", error=problem or "unknown", scores=lacking)
             return [failed.model_copy(update={"sample": number}) for number in range(job.samples)]
         records = [self._candidate(example, number, found.get(number, Candidate())) for number in range(job.samples)]
         scored = self.score(example, records)
