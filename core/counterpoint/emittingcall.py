@@ -19,7 +19,7 @@ from counterpoint.settings import Sampling
 
 if TYPE_CHECKING:
     from counterpoint.childstream import ChildStream
-    from counterpoint.host import PassShare
+    from counterpoint.passrequest import PassShare
     from counterpoint.response import Response
     from counterpoint.session import DraftSession, Session
     from counterpoint.tokenizer import Tokenizer

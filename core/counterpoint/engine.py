@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import gc
-import json
-import threading
 import weakref
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,26 +11,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.bridge import Bridges
-from counterpoint.costs import PassCosts, nominal_costs
 from counterpoint.draws import DrawBatch
 from counterpoint.errors import RecipeError, RunError
 from counterpoint.inputs import merge_sampling, parse_budget, parse_prompt, parse_seed
 from counterpoint.life import live, new_run_id
-from counterpoint.modelcall import ModelCall
 from counterpoint.node import LeafModel, Trainer
 from counterpoint.plan import Plan, make_plan
 from counterpoint.pool import ModelPool
 from counterpoint.prompt import Completion, Prompt, PromptLike
 from counterpoint.recipe import Recipe, load_recipe
 from counterpoint.registry import Registry, load_plugins
-from counterpoint.rendering import render
 from counterpoint.scheduler import Scheduler
+from counterpoint.serving import Serving
 from counterpoint.settings import Budget, Sampling
 from counterpoint.streaming import RunResult, RunStream
 
 if TYPE_CHECKING:
     from counterpoint.host import ModelHost
-    from counterpoint.session import Session
     from counterpoint.store import ModelStore
 
 RecipeLike = str | Path | Mapping[str, Any] | Recipe
@@ -82,11 +76,8 @@ class Engine:
         self.bridges = Bridges()
         self.draws = DrawBatch()
         self._scheduler.add(self.draws)
-        self._plans: dict[str, asyncio.Task[Plan]] = {}
-        self._plan_lock = threading.Lock()
+        self.serving = Serving(self.registry, self.pool, self.bridges)
         self._closed = False
-
-    # --- what applications call -------------------------------------------------------------------------------------
 
     def recipe(self, source: RecipeLike, overrides: Iterable[tuple[str, Any]] = ()) -> Recipe:
         """A recipe by name, file or data, with some settings changed. See :func:`counterpoint.load_recipe`."""
@@ -296,68 +287,3 @@ class Engine:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    # --- what runs call ---------------------------------------------------------------------------------------------
-
-    async def open_leaf(self, path: str, node: LeafModel, prompt: Prompt, run: ModelCall) -> Session:
-        """A session on a leaf model (through :meth:`counterpoint.running.Run.open`)."""
-        host = await self.leaf_host(path, node, run)
-        from counterpoint.leaf import LeafSession, check_context  # imports torch: not before the model is there
-
-        backend = host.backend
-        ids, prefix = render(prompt, node.prompt_format, backend.tokenizer, path)
-        check_context(backend, ids, prefix, path, f"{node.kind} model '{getattr(node, 'source', path)}'")
-        session = LeafSession(host, path, ids, prefix, backend.stop_ids, node.stop, run, run.scope)
-        await host.open(session)
-        return session
-
-    async def leaf_costs(self, path: str, node: LeafModel, run: ModelCall, *, measured: bool) -> PassCosts:
-        """Costs of a leaf model's passes; it is loaded only if they are not known without it."""
-        from counterpoint.calibration import known_costs
-
-        host = run.hosts.get(path)
-        if host is None:
-            facts = (await self.planned(run.recipe, run.root_prompt)).facts[path]
-            if not measured and facts.shape is not None:
-                return nominal_costs(facts.shape)
-            if measured and (known := known_costs(facts.key)) is not None:
-                return known
-            host = await self.leaf_host(path, node, run)
-        return await self.pool.pass_costs(host) if measured else nominal_costs(host.backend.shape)
-
-    async def leaf_host(self, path: str, node: LeafModel, run: ModelCall) -> ModelHost:
-        """The loaded model of a node, held until the run ends."""
-        host = run.hosts.get(path)
-        if host is None:
-            plan = await self.planned(run.recipe, run.root_prompt)
-            host = await self.pool.host(path, node, plan.facts[path], run)
-            if path not in run.hosts:
-                host.users += 1
-                run.hosts[path] = host
-        return host
-
-    async def planned(self, recipe: Recipe, prompt: Prompt) -> Plan:
-        """The checked plan of a recipe; made once while its models stay in the store."""
-        parts = recipe.to_dict() | dict.fromkeys(("seed", "sampling", "budget", "prompt", "name", "description"))
-        key = json.dumps([parts, recipe.sampling.model_dump_json(), prompt.text is None, sorted(prompt.fields)])
-        task = self._plans.get(key)
-        if task is None:
-            task = self._plans[key] = asyncio.get_running_loop().create_task(self._make_plan(recipe, prompt))
-        try:
-            plan = await asyncio.shield(task)  # a cancelled run does not stop others from having the plan
-        except BaseException:
-            if task.done():
-                self._plans.pop(key, None)
-            raise
-        if plan.download_bytes > 0:
-            self._plans.pop(key, None)
-        return plan
-
-    async def _make_plan(self, recipe: Recipe, prompt: Prompt) -> Plan:
-        plan = await asyncio.to_thread(self._locked_plan, recipe, prompt)
-        plan.check()
-        return plan
-
-    def _locked_plan(self, recipe: Recipe, prompt: Prompt) -> Plan:
-        with self._plan_lock:  # many runs starting at once look at the same files one after the other
-            return make_plan(recipe, self.registry, self.pool.resources(), prompt, self.bridges)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from counterpoint.costs import PassCosts
 from counterpoint.errors import ModelError
+from counterpoint.passrequest import PassPart, PassRequest, PassShare, attended, check_results, rows_of_head
 from counterpoint.scheduler import Batch
-from counterpoint.session import Backend, CacheFull, Session, Step, StepResult
+from counterpoint.session import Backend, CacheFull, Step, StepResult
 from counterpoint.slots import SlotTable
 
 if TYPE_CHECKING:
@@ -24,85 +23,6 @@ PREFILL_CHUNK = 256
 """Most tokens of one row in one pass, so that a long prompt does not hold up rows that decode."""
 PASS_TOKENS = 1024
 """Most tokens of all rows in one pass."""
-
-
-@dataclass(frozen=True)
-class PassShare:
-    """One row's part in a pass, as the ledger sees it."""
-
-    pass_id: int
-    pass_rows: int
-    tokens: int
-    context: int
-    logits_rows: int
-    flops: float
-    seconds: float
-    share: float
-    prefill: bool
-
-
-class Meter(Protocol):
-    """Who pays for a pass."""
-
-    def admit(self, flops: float, seconds: float) -> None:
-        """Raises BudgetSpent when an estimate does not fit."""
-
-    def reserve(self, flops: float) -> None:
-        """Counts (or, negative, uncounts) what is under way."""
-
-    def charge(self, path: str, share: PassShare) -> None:
-        """Records what was spent."""
-
-    def keep(self, session: Session) -> None:
-        """Takes over closing a session when the call it belongs to ends."""
-
-
-@dataclass
-class _Request:
-    slot: int
-    ids: Sequence[int]
-    rows: int
-    score: bool
-    hidden: bool
-    prompt_tokens: int
-    meter: Meter
-    path: str
-    future: asyncio.Future[tuple[Tensor, Tensor | None]]
-    estimate: float
-    fed: int = 0
-    collected: list[Tensor] = field(default_factory=list)
-    scores: list[Tensor] = field(default_factory=list)
-    last_row: Tensor | None = None
-
-    def take(self, part: _Part, result: StepResult) -> None:
-        """Takes what a pass has brought."""
-        if part.again:
-            return
-        self.fed += len(part.step.ids)
-        if part.step.score:
-            if self.last_row is not None:  # the chunk's first token is scored by the last row of the chunk before
-                row = torch.log_softmax(self.last_row, dim=-1)
-                self.scores.append(row[:, part.step.ids[0]])
-            assert result.logprobs is not None
-            self.scores.append(result.logprobs)
-            self.last_row = result.rows[-1:]
-        elif part.step.rows:
-            self.collected.append(result.rows)
-
-
-@dataclass
-class _Part:
-    """A request's share of one pass."""
-
-    request: _Request
-    step: Step
-    again: bool
-    """Whether it only feeds what the slot has lost."""
-
-    @property
-    def tokens(self) -> int:
-        """New tokens, those of a prompt that the encoder reads included."""
-        return len(self.step.ids) + len(self.step.prompt)
 
 
 class ModelHost(Batch):
@@ -119,7 +39,7 @@ class ModelHost(Batch):
         self.weight_bytes = weight_bytes
         self.calibrated: PassCosts | None = None
         """What passes that want every row cost here, once measured; it follows the machine."""
-        self._requests: list[_Request] = []
+        self._requests: list[PassRequest] = []
         self.table = SlotTable(backend)
         """The slots of all sessions, open and closed."""
         self._opening: dict[tuple[str, tuple[int, ...], tuple[int, ...]], asyncio.Future[LeafSession]] = {}
@@ -183,11 +103,11 @@ class ModelHost(Batch):
                 f"{session.path}: {held + len(ids)} tokens do not fit the context of {self.backend.context} tokens",
                 hint="shorten the prompt, lower max_tokens, or use a model with a longer context",
             )
-        context = _context(held, len(ids), self.table.prompt(session.slot))
-        logits_rows = _logits_rows(len(ids), rows, score, hidden)
+        context = attended(held, len(ids), self.table.prompt(session.slot))
+        logits_rows = rows_of_head(len(ids), rows, score, hidden)
         estimate = self.backend.shape.flops(len(ids), context, logits_rows, len(self.table.unread(session.slot)))
         session.meter.admit(estimate, self.pass_seconds)
-        request = _Request(
+        request = PassRequest(
             session.slot,
             ids,
             rows,
@@ -208,15 +128,14 @@ class ModelHost(Batch):
             if request in self._requests:
                 self._drop(request)
 
-    def _drop(self, request: _Request) -> None:
+    def _drop(self, request: PassRequest) -> None:
         self._requests.remove(request)
         request.future.cancel()
 
     def fail(self, error: Exception) -> None:
         requests, self._requests = self._requests, []
         for request in requests:
-            if not request.future.done():
-                request.future.set_exception(as_model_error(request.path, error))
+            request.fail(error)
 
     def execute(self) -> None:
         while chosen := self._choose():
@@ -224,7 +143,7 @@ class ModelHost(Batch):
             try:
                 results = self.backend.forward([part.step for part in chosen])
                 self.backend.synchronize()
-                _check_results([part.step for part in chosen], results)
+                check_results([part.step for part in chosen], results)
             except CacheFull as error:
                 self._make_room(min(part.request.slot for part in chosen), error)
                 continue
@@ -236,13 +155,13 @@ class ModelHost(Batch):
             self._account(chosen, results, time.perf_counter() - started)
             return
 
-    def _choose(self) -> list[_Part]:
+    def _choose(self) -> list[PassPart]:
         """What the next pass feeds: long prompts last, and none that has to wait for room while others do not."""
         waiting = [request for request in self._requests if self.table.waits(request.slot)]
         ready = [request for request in self._requests if request not in waiting]
         # when all of them wait, the oldest session's goes on, and others give way to it
         requests = ready or sorted(waiting, key=lambda request: request.slot)[:1]
-        chosen: list[_Part] = []
+        chosen: list[PassPart] = []
         room = PASS_TOKENS
         for request in sorted(requests, key=lambda r: len(r.ids) - r.fed > PREFILL_CHUNK):
             if room <= 0:
@@ -256,7 +175,7 @@ class ModelHost(Batch):
             chosen.append(part)
         return chosen or (self._choose() if self._requests and ready else [])
 
-    def _placed(self, request: _Request, *, alone: bool) -> bool:
+    def _placed(self, request: PassRequest, *, alone: bool) -> bool:
         """Whether a request's slot has a place in the backend, or gets one; for one that is alone, others give way."""
         while True:
             try:
@@ -276,23 +195,22 @@ class ModelHost(Batch):
             self._fail(request, error)
         return False
 
-    def _fail(self, request: _Request, error: Exception) -> None:
+    def _fail(self, request: PassRequest, error: Exception) -> None:
         self._requests.remove(request)
-        if not request.future.done():
-            request.future.set_exception(as_model_error(request.path, error))
+        request.fail(error)
 
-    def _part(self, request: _Request, most: int) -> _Part:
+    def _part(self, request: PassRequest, most: int) -> PassPart:
         """The next tokens of a request (those its slot has lost come first), and which of its rows they bring."""
         place, prompt = self.table.place(request.slot), self.table.unread(request.slot)
         if missing := self.table.missing(request.slot):
-            return _Part(request, Step(place, missing[:most], 0, prompt=prompt), again=True)
+            return PassPart(request, Step(place, missing[:most], 0, prompt=prompt), again=True)
         end = min(len(request.ids), request.fed + most)
         first_row = len(request.ids) - request.rows
         rows = 1 if request.score else max(0, end - max(first_row, request.fed))
         ids = request.ids[request.fed : end]
-        return _Part(request, Step(place, ids, rows, request.score, request.hidden, prompt), again=False)
+        return PassPart(request, Step(place, ids, rows, request.score, request.hidden, prompt), again=False)
 
-    def _account(self, chosen: list[_Part], results: list[StepResult], seconds: float) -> None:
+    def _account(self, chosen: list[PassPart], results: list[StepResult], seconds: float) -> None:
         """Hands a pass's rows and costs to those who asked."""
         self.pass_seconds = seconds
         self._passes += 1
@@ -302,9 +220,9 @@ class ModelHost(Batch):
         for part, result in zip(chosen, results, strict=True):
             request, step, count = part.request, part.step, len(part.step.ids)
             held = self.table.filled(request.slot)
-            context = _context(held, count, self.table.prompt(request.slot))
+            context = attended(held, count, self.table.prompt(request.slot))
             read = len(step.prompt)
-            logits_rows = _logits_rows(count, step.rows, step.score, step.hidden)
+            logits_rows = rows_of_head(count, step.rows, step.score, step.hidden)
             self.table.fed(request.slot, step.ids, again=part.again)
             request.take(part, result)
             share = PassShare(
@@ -324,55 +242,9 @@ class ModelHost(Batch):
             request.meter.charge(request.path, share)
             if request.fed == len(request.ids):
                 self._requests.remove(request)
-                self._resolve(request)
-
-    def _resolve(self, request: _Request) -> None:
-        if request.future.done():
-            return
-        if request.score:
-            assert request.last_row is not None
-            request.future.set_result((request.last_row, torch.cat(request.scores)))
-        else:
-            rows = request.collected
-            request.future.set_result((torch.cat(rows) if len(rows) > 1 else rows[0], None))
+                request.resolve()
 
     def close(self) -> None:
         """Frees the model."""
         self.table.clear()
         self.backend.close()
-
-
-def _check_results(steps: Sequence[Step], results: Sequence[StepResult]) -> None:
-    """A backend that returns something else than it was asked for fails who asked, not the thread of all runs."""
-    if len(results) != len(steps):
-        raise RuntimeError(f"the backend returned {len(results)} results for {len(steps)} steps")
-    for step, result in zip(steps, results, strict=True):
-        if len(result.rows) != step.rows:
-            raise RuntimeError(f"the backend returned {len(result.rows)} rows where {step.rows} were asked for")
-        if step.score and (result.logprobs is None or len(result.logprobs) != len(step.ids) - 1):
-            raise RuntimeError("the backend returned no log-probability for each token it was asked to score")
-
-
-def as_model_error(path: str, error: Exception) -> Exception:
-    """A failure inside a pass as a ModelError with a hint."""
-    if isinstance(error, ModelError):
-        return error
-    hint = "see the traceback with --debug"
-    if isinstance(error, CacheFull):
-        return ModelError(f"{path}: {error}", hint="give the model a larger context, shorten the prompt, or lower max_tokens")
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error):
-        hint = "not enough memory: run fewer prompts at once, shorten them, or use a smaller model or dtype"
-    failure = ModelError(f"{path}: the forward pass failed: {type(error).__name__}: {error}", hint=hint)
-    failure.__cause__ = error
-    return failure
-
-
-def _logits_rows(tokens: int, rows: int, score: bool, hidden: bool) -> int:
-    """For how many of a step's tokens the head computes logits."""
-    return tokens if score else 0 if hidden else rows
-
-
-def _context(held: int, tokens: int, prompt: Sequence[int]) -> int:
-    """Positions attended to by ``tokens`` new tokens after ``held``, each including itself; and, where an encoder has read the
-    prompt, all of that."""
-    return tokens * (held + len(prompt)) + tokens * (tokens + 1) // 2

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from counterpoint.errors import ContextFull, ModelError, Unsupported
-from counterpoint.host import Meter, ModelHost
+from counterpoint.host import ModelHost
+from counterpoint.passrequest import Meter
 from counterpoint.session import Backend, KnownRows, Rows, Session, row_count
 
 

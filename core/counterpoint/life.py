@@ -54,7 +54,7 @@ async def live(
     error: Exception | None = None
     completion = Completion(text="", finish_reason="failed")
     try:
-        plan = await engine.planned(recipe, prompt)
+        plan = await engine.serving.planned(recipe, prompt)
         deliver = Sparing(stream.deliver) if training else stream.deliver
         state = RunState(engine, recipe, plan.graph, prompt, seed=recipe.seed, row=row, deliver=deliver, scope=scope)
         started = RunStarted(

@@ -13,7 +13,7 @@ from counterpoint.node import Drafter, LanguageModel, LeafModel, Node
 from counterpoint.prompt import Prompt
 
 if TYPE_CHECKING:
-    from counterpoint.host import PassShare
+    from counterpoint.passrequest import PassShare
     from counterpoint.running import Run
     from counterpoint.session import Backend, DraftSession, Session
 
@@ -43,7 +43,7 @@ class ModelCall(DrawingCall):
         """
         path, node = self._state.graph.target(model, LanguageModel)
         if isinstance(node, LeafModel):
-            session = await self._state.engine.open_leaf(path, node, prompt, self)
+            session = await self._state.engine.serving.open(path, node, prompt, self)
         else:
             assert isinstance(node, LanguageModel)
             session = await node.open(public(prompt), self._part(path, node, "LanguageModel"))
@@ -69,7 +69,7 @@ class ModelCall(DrawingCall):
         path, node = self._state.graph.target(model, LanguageModel)
         if not isinstance(node, LeafModel):
             raise Unsupported(f"{path}: '{node.kind}' has no weights of its own", hint="name a model with weights here")
-        host = await self._state.engine.leaf_host(path, node, self)
+        host = await self._state.engine.serving.host(path, node, self)
         return path, node, host.backend
 
     async def pass_costs(self, reference: str | Node, *, measured: bool = True) -> PassCosts:
@@ -82,7 +82,7 @@ class ModelCall(DrawingCall):
         for leaf in self.leaves_of(reference):
             node = self._state.graph.nodes[leaf]
             assert isinstance(node, LeafModel)
-            costs.append(await self._state.engine.leaf_costs(leaf, node, self, measured=measured))
+            costs.append(await self._state.engine.serving.costs(leaf, node, self, measured=measured))
         return total_costs(costs, "seconds" if measured else "weights read")
 
     def keep(self, session: Session) -> None:

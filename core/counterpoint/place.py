@@ -71,7 +71,7 @@ class Place:
 
     async def identity(self, reference: str | Node, role: type[Node]) -> dict[str, Any]:
         """Plain data that two nodes have in common exactly when they do the same: kinds, fields, weights, and no names."""
-        plan = await self._state.engine.planned(self.recipe, self.root_prompt)
+        plan = await self._state.engine.serving.planned(self.recipe, self.root_prompt)
         return identity_of(reference, role, self._state.graph.target, lambda path: plan.facts[path].key)
 
     async def bridge(self, outer: Tokenizer, inner: Tokenizer) -> TokenizerBridge:

@@ -117,7 +117,7 @@ class ModelPool:
             return stated
         if host.calibrated is None:
             from counterpoint.calibration import calibrate
-            from counterpoint.host import as_model_error
+            from counterpoint.passrequest import as_model_error
 
             try:
                 host.calibrated = calibrate(host.backend, host.key)
