@@ -1,6 +1,6 @@
 """LM-corrector on JFLEG: a SmolLM2-135M that was trained on candidates of the 0.5B, against what it has to beat.
 
-    counterpoint train train-corrector                                             # with candidates: 35 minutes on two cores
+    counterpoint train train-corrector                                             # with candidates: 50 minutes on two cores
     counterpoint train train-corrector --set trainer.n=0 --name corrector-alone    # the same model without candidates
     python benchmarks/corrector.py                                                 # about forty minutes; goes on where it was stopped
 
@@ -9,7 +9,8 @@ four references, intervals by resampling sentences. Systems: the source as it is
 greedy); of its five candidates the one that is likeliest under the 0.5B itself; the corrector without candidates; prompt-only
 fusion by the 0.5B; the corrector, and the corrector choosing among the candidates instead of writing. Then the same corrector over
 candidates of Gemma-3-270m, which it has never seen, beside Gemma alone. Evaluations are kept in ``results/corrector``,
-on this machine only, for their answers are nearly the data set's words; candidates are made once (`cached`).
+on this machine only, for their answers are nearly the data set's words; candidates are made once (`cached`), and FLOPs of the
+summary have them wherever they are read.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from typing import Any
 
-from common import RESULTS, machine, model
+from common import RESULTS, SMALL, machine, model
 from evaluated import estimate, evaluate
 
 import counterpoint as cp
@@ -67,7 +69,7 @@ def systems() -> dict[str, dict[str, Any]]:
             {"corrector": alone, "proposer": nodes["proposer"]}, {**answer, "candidates": "proposer", "n": 0}
         ),
         "fusion": recipe(
-            {"proposer": nodes["proposer"], "candidates": nodes["candidates"], "writer": model("qwen2.5-coder-0.5b-instruct")},
+            {"proposer": nodes["proposer"], "candidates": nodes["candidates"], "writer": model(SMALL)},
             {
                 "kind": "fusion",
                 "model": "writer",
@@ -98,12 +100,36 @@ def unchanged(data: Dataset) -> dict[str, Any]:
     return {"nodes": {"r": {"kind": "recorded", "file": os.path.relpath(file)}}, "output": "r", "tasks": WORDS}
 
 
-def figures(result: EvaluationResult) -> dict[str, Any]:
+def kept_candidates(source: str) -> dict[str, tuple[float, int]]:
+    """FLOPs and tokens that the kept candidates of a proposer took when they were made, by the sentence they were made for."""
+    found: dict[str, tuple[float, int]] = {}
+    for file in paths.candidates().glob("*.jsonl"):
+        header, *lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+        if header["of"]["parts"]["model"]["fields"]["source"] != source:
+            continue
+        for line in lines:
+            sentence = line["prompt"]["text"].rpartition("Sentence: ")[2].partition("\n")[0].strip()
+            flops, tokens = found.get(sentence, (0.0, 0))
+            found[sentence] = flops + line["cost"]["flops"], tokens + line["cost"]["tokens"]
+    return found
+
+
+def flops_of(result: EvaluationResult, data: Dataset, kept: dict[str, tuple[float, int]]) -> float:
+    """FLOPs of an answer, those of candidates that an evaluation found kept included."""
+    sources = {example.id: str(example.columns["source"]).strip() for example in data.examples}
+    total = 0.0
+    for record in result.records:
+        flops, tokens = kept.get(sources[record.id], (0.0, 0))
+        made = max(0, record.cost.tokens - record.cost.answer_tokens)
+        total += record.cost.flops + flops * (1 - min(1.0, made / tokens) if tokens else 0)
+    return total / len(result.records)
+
+
+def figures(result: EvaluationResult, flops: float) -> dict[str, Any]:
     """What the summary says of a system."""
     return {
         "gleu": estimate(result, "gleu", 100, 2),
-        "gflops": round(result.analysis.costs.flops / 1e9, 1),
-        "tokens": round(result.analysis.costs.tokens, 1),
+        "gflops": round(flops / 1e9, 1),
         "unfinished": sum(record.finish_reason == "length" for record in result.records),
     }
 
@@ -124,13 +150,27 @@ def main() -> None:
     (FOLDER / "sources.jsonl").unlink()  # the data set's words
     if options.only is not None:
         return
-    comparison = comparison_of(list(results.values()), baseline="proposer")
+    comparisons = [
+        comparison_of([one for name, one in results.items() if not name.startswith("gemma")], baseline="corrector"),
+        comparison_of([results[name] for name in ("proposer", "corrector-alone", "source")], baseline="proposer"),
+        comparison_of([results[name] for name in ("gemma", "gemma-corrector", "corrector-alone")], baseline="gemma-corrector"),
+    ]
+    kept = {name: kept_candidates(source) for name, source in (("", SMALL), ("gemma-", "gemma-3-270m"))}
+    uses = {
+        **dict.fromkeys(("fusion", "corrector", "corrector-choosing"), kept[""]),
+        "gemma-corrector": kept["gemma-"],
+    }
     summary = {
         "machine": machine(),
         "what": f"JFLEG's development set, sentences {TRAINED + 1} to {TRAINED + len(data.examples)}, four references",
-        "systems": {name: figures(result) for name, result in results.items()},
-        "verdicts": list(comparison.verdicts),
-        "notes": [*comparison.warnings, *comparison.notes],
+        "systems": {name: figures(result, flops_of(result, data, uses.get(name, {}))) for name, result in results.items()},
+        # their ratios of FLOPs leave out what `cached` brought; those of the systems do not
+        "verdicts": [
+            re.sub(r"(, at|; \S+ took) (about the same|[\d.]+ × the) FLOPs", "", verdict)
+            for comparison in comparisons
+            for verdict in comparison.verdicts
+            if " on gleu" in verdict
+        ],
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False)
     (RESULTS / "corrector.json").write_text(text + "\n", encoding="utf-8")
