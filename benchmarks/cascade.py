@@ -22,7 +22,7 @@ from counterpoint.cli.console import Cli
 from counterpoint.cli.evaluating import Counting
 from counterpoint.evaluation.accepting import Goal
 from counterpoint.evaluation.calibrating import calibrate
-from counterpoint.evaluation.records import EvaluationFolder
+from counterpoint.evaluation.folder import EvaluationFolder
 
 FOLDER = RESULTS / "cascade"
 DATA = {"humaneval": ("humaneval.jsonl", None), "gsm8k": ("gsm8k_test_200.jsonl", 100)}

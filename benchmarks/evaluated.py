@@ -11,7 +11,7 @@ import counterpoint as cp
 from counterpoint.cli.backend import with_backend
 from counterpoint.cli.console import Cli
 from counterpoint.cli.evaluating import Counting
-from counterpoint.evaluation.records import EvaluationFolder
+from counterpoint.evaluation.folder import EvaluationFolder
 from counterpoint.evaluation.result import EvaluationResult
 
 

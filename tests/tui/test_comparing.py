@@ -9,8 +9,9 @@ import pytest
 
 from counterpoint.errors import CounterpointError, EvaluationError, RunError
 from counterpoint.evaluation.evaluating import load_evaluation
+from counterpoint.evaluation.folder import EXAMPLES, EvaluationFolder
 from counterpoint.evaluation.outcomes import Measure
-from counterpoint.evaluation.records import EXAMPLES, EvaluationFolder, Record, ScoreRecord
+from counterpoint.evaluation.records import Record, ScoreRecord
 from counterpoint.evaluation.result import EvaluationResult
 from counterpoint.registry import Registry
 from counterpoint.runstore import RunStore

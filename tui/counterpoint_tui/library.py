@@ -12,7 +12,8 @@ import yaml
 
 from counterpoint import paths
 from counterpoint.errors import CounterpointError
-from counterpoint.evaluation.records import CONFIG, EXAMPLES, SUMMARY, Configuration, EvaluationFolder
+from counterpoint.evaluation.folder import CONFIG, EXAMPLES, SUMMARY, EvaluationFolder
+from counterpoint.evaluation.records import Configuration
 from counterpoint.node import LeafModel, Node, Trainer, Verifier
 from counterpoint.prompt import Prompt
 from counterpoint.recipe import Recipe, parse_recipe, read_recipe, recipe_files

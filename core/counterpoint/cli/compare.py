@@ -111,7 +111,7 @@ def compare(
     from counterpoint.evaluation.comparing import comparison_of, evaluate_all
     from counterpoint.evaluation.dataset import load_dataset
     from counterpoint.evaluation.driver import Progress
-    from counterpoint.evaluation.records import CONFIG
+    from counterpoint.evaluation.folder import CONFIG
     from counterpoint.evaluation.report import write_report
 
     cli = cli_of(context)

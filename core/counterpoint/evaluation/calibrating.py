@@ -18,9 +18,10 @@ from counterpoint.evaluation.candidates import OWN_SCORE, CandidateDriver
 from counterpoint.evaluation.dataset import load_dataset
 from counterpoint.evaluation.driver import Progress, answers_in
 from counterpoint.evaluation.evaluating import DataLike, EvaluationOptions, make_job, using
+from counterpoint.evaluation.folder import EvaluationFolder
 from counterpoint.evaluation.job import Job, configuration_of
 from counterpoint.evaluation.outcomes import by_example
-from counterpoint.evaluation.records import EvaluationFolder, Record
+from counterpoint.evaluation.records import Record
 from counterpoint.imperfect import ImperfectVerifier
 from counterpoint.node import Verifier
 from counterpoint.recipe import Recipe, load_recipe

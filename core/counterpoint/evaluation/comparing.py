@@ -24,9 +24,10 @@ from counterpoint.evaluation.evaluating import (
     run_job,
     using,
 )
+from counterpoint.evaluation.folder import CONFIG
 from counterpoint.evaluation.job import Job, configuration_of
 from counterpoint.evaluation.outcomes import by_example, costs
-from counterpoint.evaluation.records import CONFIG, Record
+from counterpoint.evaluation.records import Record
 from counterpoint.evaluation.result import EvaluationResult
 from counterpoint.evaluation.scoring import ScorerLike, make_scorers, split_scorers
 from counterpoint.inputs import parse_budget

@@ -13,8 +13,9 @@ from typing import Any
 from counterpoint.engine import Engine
 from counterpoint.errors import CounterpointError, EvaluationError
 from counterpoint.evaluation.dataset import Example
+from counterpoint.evaluation.folder import EvaluationFolder
 from counterpoint.evaluation.job import Job
-from counterpoint.evaluation.records import Cost, EvaluationFolder, Record, ScoreRecord
+from counterpoint.evaluation.records import Cost, Record, ScoreRecord
 from counterpoint.evaluation.scoring import Scorer
 from counterpoint.node import Trainer, Verifier
 from counterpoint.prompt import Completion

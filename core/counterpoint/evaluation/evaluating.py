@@ -14,9 +14,10 @@ from counterpoint.errors import BudgetError, EvaluationError
 from counterpoint.evaluation.dataset import Dataset, load_dataset
 from counterpoint.evaluation.driver import Driver, Progress, answers_in
 from counterpoint.evaluation.extras import require
+from counterpoint.evaluation.folder import EvaluationFolder
 from counterpoint.evaluation.job import Job, configuration_of, words_of
 from counterpoint.evaluation.outcomes import Measure
-from counterpoint.evaluation.records import EvaluationFolder, Record
+from counterpoint.evaluation.records import Record
 from counterpoint.evaluation.result import EvaluationResult
 from counterpoint.evaluation.scoring import ScorerLike, make_scorers
 from counterpoint.inputs import merge_sampling, parse_budget, parse_seed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from counterpoint.errors import EvaluationError
 from counterpoint.evaluation.evaluating import load_evaluation
-from counterpoint.evaluation.records import EvaluationFolder
+from counterpoint.evaluation.folder import EvaluationFolder
 from counterpoint.evaluation.result import EvaluationResult
 from counterpoint.registry import Registry
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from textual.widgets import Static
 
-from counterpoint.evaluation.records import EvaluationFolder
+from counterpoint.evaluation.folder import EvaluationFolder
 from counterpoint.runstore import RunStore
 from counterpoint_tui.screens.compare import CompareScreen
 from counterpoint_tui.screens.dialogs import ErrorDialog

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from counterpoint.cli.console import flops_text, rate_text, seconds_text
 from counterpoint.errors import EvaluationError
+from counterpoint.evaluation.folder import CONFIG
 from counterpoint.evaluation.outcomes import Groups, Measure, by_example, costs, figure_value, values
-from counterpoint.evaluation.records import CONFIG, Record
+from counterpoint.evaluation.records import Record
 from counterpoint.tally import Summary
 from counterpoint_tui.state.changes import Change, text_changes
 from counterpoint_tui.state.data import RunState

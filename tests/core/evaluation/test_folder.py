@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from counterpoint.errors import EvaluationError
-from counterpoint.evaluation.records import Configuration, Cost, DataDescription, EvaluationFolder, Record, ScoreRecord
+from counterpoint.evaluation.folder import EvaluationFolder
+from counterpoint.evaluation.records import Configuration, Cost, DataDescription, Record, ScoreRecord
 
 
 def configuration(**changes: Any) -> Configuration:
