@@ -12,8 +12,7 @@ from counterpoint.cli.backend import BackendKind
 from counterpoint.cli.calibrated import plain, present
 from counterpoint.cli.completion import complete_recipe
 from counterpoint.cli.console import cli_of, say
-from counterpoint.cli.evaluating import Counting, Stop
-from counterpoint.cli.evaluation import (
+from counterpoint.cli.dataset_options import (
     Data,
     InFlight,
     Json,
@@ -32,6 +31,7 @@ from counterpoint.cli.evaluation import (
     the_recipe,
     words,
 )
+from counterpoint.cli.evaluating import Counting, Stop
 from counterpoint.cli.run import Offline, Settings
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def calibrate(
 
     Exit status: 0 done, 1 an error, 2 wrong usage, 130 cancelled.
     """
+    from counterpoint import paths
     from counterpoint.engine import Engine
     from counterpoint.evaluation.accepting import Goal
     from counterpoint.evaluation.calibrating import Stakes, calibration_job
@@ -139,7 +140,7 @@ def calibrate(
             raise typer.BadParameter(f"--right, --wrong and --price are for samples, and '{name}' has stages")
         if not strategy.in_stages and goal != Goal():
             raise typer.BadParameter(f"--quality and --cost are for stages, and '{name}' has samples")
-        folder = out or _home() / f"calibration-{folder_name(job)}"
+        folder = out or paths.evaluations() / f"calibration-{folder_name(job)}"
         announce(cli, engine, loaded, folder, quiet)
         with Stop(cli) as stop, Counting(cli, loaded.name, quiet=quiet or json) as counting:
             found = calibrated(
@@ -188,9 +189,3 @@ def _goal(quality: str | None, cost: str | None) -> Goal:
         value, relative = number("cost", cost)
         return Goal(cost=value, relative=relative)
     return Goal()
-
-
-def _home() -> Path:
-    from counterpoint import paths
-
-    return paths.evaluations()

@@ -11,8 +11,7 @@ from counterpoint.cli import CANCELLED, ERROR, OK, options
 from counterpoint.cli.backend import BackendKind
 from counterpoint.cli.completion import complete_recipe
 from counterpoint.cli.console import cli_of, say
-from counterpoint.cli.evaluating import Counting, Stop
-from counterpoint.cli.evaluation import (
+from counterpoint.cli.dataset_options import (
     Data,
     InFlight,
     Json,
@@ -34,6 +33,7 @@ from counterpoint.cli.evaluation import (
     the_recipe,
     words,
 )
+from counterpoint.cli.evaluating import Counting, Stop
 from counterpoint.cli.run import Offline, Settings
 
 

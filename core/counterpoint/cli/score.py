@@ -10,8 +10,8 @@ import typer
 from counterpoint.cli import CANCELLED, ERROR, OK, options
 from counterpoint.cli.backend import BackendKind
 from counterpoint.cli.console import Cli, cli_of, say
+from counterpoint.cli.dataset_options import Quiet, the_recipe
 from counterpoint.cli.evaluating import Counting, Stop
-from counterpoint.cli.evaluation import Quiet, the_recipe
 from counterpoint.cli.run import Offline, RecipeName, Settings
 
 if TYPE_CHECKING:
