@@ -105,7 +105,7 @@ def main() -> None:
         sampling=sampling,
         samples=SAMPLES,
         limit=PROBLEMS,
-        in_flight=4,
+        in_flight=8,
     )
     if options.samples:
         return
