@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
+from counterpoint.printable import as_json
 from counterpoint.prompt import Completion, Prompt
 
 SCHEMA = 1
@@ -235,7 +236,7 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 
 def dump_event(event: EventBase) -> str:
     """One line of JSON (no newline at the end); what has its default value is left out, but for the schema's version."""
-    body = event.model_dump_json(exclude_defaults=True)[1:]
+    body = as_json(event)[1:]
     if isinstance(event, RunStarted) and event.schema_version == SCHEMA:  # another default in later versions
         body = f'"schema_version":{SCHEMA},{body}'
     separator = "" if body == "}" else ","

@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 import yaml
 
 from counterpoint.events import Emitted, Event, Failed, Forward, NodeFinished, RunFinished, RunStarted, dump_event
+from counterpoint.printable import whole
 from counterpoint.prompt import Prompt
 from counterpoint.trace import Tally, summarize
 
@@ -106,7 +107,7 @@ class Recorder:
     def _finish(self) -> None:
         data = result_of(self._folder.name, self._landmarks, started=self._started, tally=self._tally)
         partial = self._folder / f".{RESULT}.{os.getpid()}"
-        partial.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(whole(data), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         partial.replace(self._folder / RESULT)
 
     def _give_up(self, reason: str) -> None:

@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.table import Table
 
 from counterpoint.errors import CounterpointError
-from counterpoint.printable import plain
+from counterpoint.printable import plain, whole
 
 if TYPE_CHECKING:
     import typer
@@ -43,7 +43,7 @@ class Cli:
 
     def json(self, data: Any, *, line: bool = False) -> None:
         """Data on stdout, on one line or for reading."""
-        self.out.file.write(json.dumps(data, ensure_ascii=False, indent=None if line else 2) + "\n")
+        self.out.file.write(json.dumps(whole(data), ensure_ascii=False, indent=None if line else 2) + "\n")
 
 
 def cli_of(context: typer.Context) -> Cli:
@@ -62,7 +62,7 @@ def say(console: Console, label: str, text: str) -> None:
     """``label: text``, further lines indented."""
     colour = {"error": "red", "warning": "yellow"}.get(label, "cyan")
     console.print(f"[bold {colour}]{label}:[/]", end=" ", soft_wrap=True)
-    console.print(text.replace("\n", "\n  "), markup=False, soft_wrap=True)
+    console.print(plain(text).replace("\n", "\n  "), markup=False, soft_wrap=True)
 
 
 def show_error(console: Console, error: BaseException, *, debug: bool = False) -> None:

@@ -38,6 +38,7 @@ from counterpoint.cli.dataset_options import (
 )
 from counterpoint.cli.evaluating import Counting, Stop, evaluation_table, parse_shard
 from counterpoint.cli.run import Offline, Settings
+from counterpoint.printable import plain
 
 if TYPE_CHECKING:
     from counterpoint.evaluation.result import EvaluationResult
@@ -176,8 +177,8 @@ def show(
             for name, score in record.scores.items()
         )
         cli.out.print(Text(f"{record.id} sample {record.sample}", "bold"), end="  ")
-        cli.out.print(record.problem or scores or record.finish_reason, markup=False, soft_wrap=True)
-        cli.out.print(record.text, markup=False, soft_wrap=True)
+        cli.out.print(plain(record.problem or scores or record.finish_reason), markup=False, soft_wrap=True)
+        cli.out.print(plain(record.text), markup=False, soft_wrap=True)
     raise typer.Exit(OK)
 
 

@@ -23,6 +23,7 @@ from counterpoint.events import (
     RunFinished,
     RunStarted,
 )
+from counterpoint.printable import plain
 from counterpoint.trace import ROOT_SPAN, NodeSummary, Summary, Tally
 
 _ENDS = {
@@ -83,7 +84,8 @@ class Renderer:
             case BudgetSpent():
                 self._budget = event
             case CandidateScored():
-                self._remark(f"candidate {event.candidate}: {event.verifier} says {event.score:.4g} {event.detail}".rstrip())
+                detail = plain(event.detail)
+                self._remark(f"candidate {event.candidate}: {event.verifier} says {event.score:.4g} {detail}".rstrip())
             case CandidateSelected():
                 self._remark(f"candidate {event.candidate} is the answer{': ' if event.reason else ''}{event.reason}")
             case Failed() | RunFinished():

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from counterpoint.errors import EvaluationError
 from counterpoint.evaluation.records import SCHEMA, Configuration, Record
+from counterpoint.printable import as_json
 from counterpoint.store.files import write_json
 
 CONFIG, EXAMPLES, SUMMARY = "config.json", "examples.jsonl", "summary.json"
@@ -100,7 +101,7 @@ class EvaluationFolder:
     def append(self, *records: Record) -> None:
         """Adds answers, in one write."""
         assert self._file is not None, "the folder is open for writing"
-        content = "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records).encode()
+        content = "".join(as_json(record) + "\n" for record in records).encode()
         had = os.fstat(self._file).st_size
         try:
             while content:
@@ -115,7 +116,7 @@ class EvaluationFolder:
     def replace(self, records: Sequence[Record], configuration: Configuration | None = None) -> None:
         """Puts other answers in place of all there are, in one step, and another configuration (when they are scored anew)."""
         temporary = self.path / f".{EXAMPLES}.{os.getpid()}"
-        text = "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records)
+        text = "".join(as_json(record) + "\n" for record in records)
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(self.path / EXAMPLES)
         if configuration is not None:
