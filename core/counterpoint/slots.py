@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PARKED_TOKENS = 32_768
-"""Tokens kept in the cache for sessions that are closed, oldest given back first."""
+"""Tokens of one scope that are kept in the cache for its sessions that are closed, oldest given back first. What a scope keeps does
+not hang on what others are in flight."""
 PARKED_SLOTS = 16
+"""Slots of one scope, likewise."""
+PARKED_IN_ALL = 65_536
+"""Tokens of all scopes together: what memory is for. Those of scopes that are over are the oldest."""
+_SLOTS_IN_ALL = 256
 _WORTH_COPYING = 8
 """Shortest common beginning that is not simply processed again."""
 
@@ -139,15 +144,23 @@ class SlotTable:
             self.free(slot)
             return
         self._parked[slot] = row
-        limit = PARKED_TOKENS
+        limit = PARKED_IN_ALL
         if self._backend.cache_tokens is not None:
             limit = min(limit, self._backend.cache_tokens // 2)
-        while sum(self._slots[number].size for number in self._parked) > limit or len(self._parked) > PARKED_SLOTS:
+        while self._beyond(min(limit, PARKED_TOKENS), PARKED_SLOTS, found.scope):
+            self.give_back_oldest(scope=found.scope)
+        while self._beyond(limit, _SLOTS_IN_ALL):
             self.give_back_oldest()
 
-    def give_back_oldest(self, *, besides: int | None = None) -> bool:
-        """Frees the slot that has been parked longest; False when none is."""
-        oldest = next((number for number in self._parked if number != besides), None)
+    def _beyond(self, tokens: int, slots: int, scope: str | None = None) -> bool:
+        """Whether what is parked, of one scope or of all, is more than may be."""
+        sizes = [slot.size for slot in map(self._slots.__getitem__, self._parked) if scope in (None, slot.scope)]
+        return sum(sizes) > tokens or len(sizes) > slots
+
+    def give_back_oldest(self, *, besides: int | None = None, scope: str | None = None) -> bool:
+        """Frees the slot that has been parked longest, of one scope or of all; False when none is."""
+        parked = (number for number in self._parked if number != besides)
+        oldest = next((number for number in parked if scope in (None, self._slots[number].scope)), None)
         if oldest is not None:
             self.free(oldest)
         return oldest is not None

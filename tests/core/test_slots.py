@@ -83,3 +83,25 @@ def test_the_laws_hold_in_a_small_cache(engine: Engine) -> None:
     assert_generator_laws(recipe(cache=80, rows=2))
     nodes = {"m": {"kind": "fake", "cache": 90}, "d": {"kind": "fake", "seed": 3, "cache": 90, "rows": 1}}
     assert_drafter_laws({"nodes": nodes, "output": "d"}, "m")
+
+
+def test_what_a_scope_keeps_does_not_hang_on_what_else_is_in_flight() -> None:
+    nodes = {
+        "m": {"kind": "fake", "end_bias": -99},
+        "best": {"kind": "best_of_n", "generators": "m", "n": 8, "verifiers": "v", "select": "score"},
+        "v": {"kind": "likelihood", "model": "m", "cut": "score"},
+    }
+    graph = {"nodes": nodes, "output": "best", "sampling": {"temperature": 0.9, "max_tokens": 12}}
+    prompts = [f"{number} voices, and what each of them is to sing" for number in range(12)]
+    with make_engine() as engine:
+        alone = [engine.run(graph, prompt, scope=f"alone {prompt}").summary.flops for prompt in prompts]
+        streams = [engine.stream(graph, prompt, scope=f"together {prompt}") for prompt in prompts]
+        assert [stream.wait().summary.flops for stream in streams] == alone
+
+
+def test_what_all_scopes_keep_is_bounded() -> None:
+    with make_engine() as engine:
+        for number in range(300):
+            engine.run({"nodes": {"m": {"kind": "fake"}}, "output": "m", "sampling": {"max_tokens": 1}}, "a", scope=str(number))
+        (host,) = engine.hosts()
+        assert len(host.table.parked) == 256
