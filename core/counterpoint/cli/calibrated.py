@@ -43,6 +43,7 @@ def plain(found: Calibration) -> dict[str, Any]:
             "cost": stages.cost.as_dict(),
             "reached": stages.reached,
             "answered_by": list(stages.answered_by),
+            "resumed": list(found.resumed),
             "alone": [{"quality": quality, "cost": cost} for quality, cost in stages.alone],
         }
     return data
@@ -65,6 +66,10 @@ def present(cli: Cli, found: Calibration) -> None:
         _present_trust(cli, found, found.trust)
     if found.thresholds is not None:
         _present_thresholds(cli, found.thresholds)
+        for stage in found.resumed:
+            cli.warn(
+                f"stage {stage + 1} alone costs more than is shown: an earlier stage or a verifier had its model read the prompt"
+            )
     if missing := found.silent.answers:
         cli.warn(f"{missing} answers have no score, and count as not accepted; the first: {found.silent.first}")
     if missing := found.unknown.answers:

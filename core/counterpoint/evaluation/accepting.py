@@ -237,7 +237,7 @@ class _Cascade:
 
     def answers(self, thresholds: Sequence[float]) -> tuple[Floats, Floats, npt.NDArray[np.intp]]:
         """Per example: quality, cost, and which stage answers."""
-        accepted = self.scores >= np.asarray(thresholds)
+        accepted = (self.scores >= np.asarray(thresholds)) & (np.asarray(thresholds) < math.inf)
         stage = np.where(accepted.any(axis=1), accepted.argmax(axis=1), self.quality.shape[1] - 1)
         spent = np.cumsum(self.cost, axis=1)
         at = np.arange(len(stage))

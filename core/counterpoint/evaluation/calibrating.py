@@ -22,8 +22,9 @@ from counterpoint.evaluation.folder import EvaluationFolder
 from counterpoint.evaluation.job import Job, configuration_of
 from counterpoint.evaluation.outcomes import by_example
 from counterpoint.evaluation.records import Record
+from counterpoint.graph import build_graph
 from counterpoint.imperfect import ImperfectVerifier
-from counterpoint.node import Verifier
+from counterpoint.node import Node, Verifier
 from counterpoint.recipe import Recipe, load_recipe
 from counterpoint.registry import Registry
 from counterpoint.verification import Accepting
@@ -79,6 +80,9 @@ class Calibration:
     """How many samples pay, of at most twice as many as were made; 0: it is better to abstain."""
     thresholds: Thresholds | None = None
     """For stages."""
+    resumed: tuple[int, ...] = ()
+    """Stages whose model an earlier stage or a verifier uses as well: it had read the prompt by then, so that what such a stage costs
+    alone is more than the thresholds say."""
     silent: Missing = Missing()
     """On which the strategy's verifier abstained or failed: they count as not accepted. Empty ones, which nobody is asked about, are
     not among them."""
@@ -147,7 +151,8 @@ def calibrate(
                 records = driver.run(answers_in(folder, job), lambda records: folder.append(*records), progress)
         if cancelled is not None and cancelled.is_set():
             return None
-        return _found(loaded, job, strategy, name, records, goal or Goal(), stakes or Stakes())
+        found = _found(loaded, job, strategy, name, records, goal or Goal(), stakes or Stakes())
+        return replace(found, resumed=_resumed(job.recipe, name, used.registry)) if strategy.in_stages else found
 
 
 def calibration_job(
@@ -250,6 +255,23 @@ def _found(
     cost = np.array([[_cost(record) for record in samples] for samples in groups.values()])
     thresholds = fit_thresholds(scores[known_everywhere][:, :-1], right[known_everywhere], cost[known_everywhere], goal)
     return replace(found, thresholds=thresholds)
+
+
+def _resumed(recipe: Recipe, name: str, registry: Registry) -> tuple[int, ...]:
+    """Stages that find the prompt read, by number."""
+    graph = build_graph(recipe, registry)
+
+    def models(target: str | Node) -> set[str]:
+        return {graph.nodes[path].model_dump_json() for path in graph.leaves(graph.path_of(target))}
+
+    references = [(role, models(target)) for _, role, target in recipe.nodes[name].references()]
+    seen = set[str]().union(*(used for role, used in references if role is Verifier))
+    found = []
+    for number, used in enumerate(used for role, used in references if role is not Verifier):
+        if used & seen:
+            found.append(number)
+        seen |= used
+    return tuple(found)
 
 
 def _missing(scorer: str, records: list[Record], why: str) -> Missing:

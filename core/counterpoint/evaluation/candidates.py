@@ -14,7 +14,7 @@ from counterpoint.errors import RunError
 from counterpoint.evaluation.dataset import Example
 from counterpoint.evaluation.driver import Driver
 from counterpoint.evaluation.records import Cost, Record, ScoreRecord
-from counterpoint.events import CandidateFinished, CandidateScored, EventBase, Forward, NodeStarted
+from counterpoint.events import CandidateFinished, CandidateScored, EventBase, Forward, NodeFinished, NodeStarted
 from counterpoint.prompt import Completion
 from counterpoint.tally import ROOT_SPAN
 
@@ -32,6 +32,8 @@ class Candidate:
     flops: float = 0.0
     """What it cost to make."""
     prefill_flops: float = 0.0
+    tokens: int = 0
+    """Generated at all models while it was made."""
     verifying_flops: float = 0.0
     """What it cost to score."""
     share: float = 0.0
@@ -51,6 +53,13 @@ def candidates_of(events: Iterable[EventBase], span: int = ROOT_SPAN) -> dict[in
     there: list[int] = []
     judged: dict[int, list[int]] = defaultdict(list)
     spent: dict[int, list[Forward]] = defaultdict(list)
+
+    def below(inner: int) -> int:
+        """The span directly below the call's that another belongs to."""
+        while parents.get(inner, span) != span:
+            inner = parents[inner]
+        return inner
+
     for event in events:
         if event.parent is not None:
             parents[event.span] = event.parent
@@ -62,19 +71,18 @@ def candidates_of(events: Iterable[EventBase], span: int = ROOT_SPAN) -> dict[in
             case CandidateFinished() if event.span == span:
                 found[event.candidate].completion = event.completion
                 there.append(event.candidate)
-            case CandidateScored() if event.span == span or event.parent == span:
+            case CandidateScored() if event.span == span or (event.parent == span and event.span not in makers):
                 candidate = found[event.candidate]
                 if candidate.score is None:  # further verifiers decide among equals
                     candidate.score, candidate.detail = event.score, event.detail
                 judged[event.span].append(event.candidate)
             case Forward():
-                below = event.span
-                while parents.get(below, span) != span:
-                    below = parents[below]
-                spent[below].append(event)
-    for below, passes in spent.items():
-        making = below in makers
-        numbers = [makers[below]] if making else judged.get(below) or latest.get(below, [])
+                spent[below(event.span)].append(event)
+            case NodeFinished() if (top := below(event.span)) in makers:
+                found[makers[top]].tokens += event.generated
+    for part, passes in spent.items():
+        making = part in makers
+        numbers = [makers[part]] if making else judged.get(part) or latest.get(part, [])
         for number in numbers:
             candidate = found[number]
             for one in passes:
@@ -122,7 +130,7 @@ class CandidateDriver(Driver):
             flops=candidate.flops,
             prefill_flops=candidate.prefill_flops,
             answer_tokens=len(completion.ids),
-            tokens=len(completion.ids),
+            tokens=candidate.tokens,
             share=candidate.share,
         )
         return Record(id=example.id, sample=number, text=completion.text, finish_reason=completion.finish_reason, cost=cost)

@@ -53,7 +53,13 @@ class Dataset:
         return digest.hexdigest()
 
     def first(self, limit: int | None) -> Dataset:
-        """The first so many examples."""
+        """The first so many examples.
+
+        Raises:
+            EvaluationError: there is no such number.
+        """
+        if limit is not None and limit < 1:
+            raise EvaluationError(f"{limit} examples cannot be taken", hint="a limit is a number from 1 on")
         return self if limit is None else replace(self, examples=self.examples[:limit])
 
     def after(self, count: int) -> Dataset:

@@ -378,3 +378,74 @@ def test_bad_input(stage: Any, engine: Any, changes: dict[str, Any], options: di
     judging(stage, lambda answer, text: 1.0)
     with pytest.raises(EvaluationError, match=message):
         calibrate({**best(accept=0.5), **changes}, ROWS, engine=engine, **options)
+
+
+# --- strategies inside strategies ---------------------------------------------------------------------------------------
+
+
+def answering(stage: Any) -> dict[str, Any]:
+    """Nodes: `poor` says 0 always, `rich` what is right for odd and even numbers, and `judge` knows."""
+
+    async def say(node: Any, run: Run, prompt: Prompt) -> None:
+        index = asked_for(prompt)
+        text = str(index % 2 if node.value else 0)
+        logprobs = (-((index * 7 + node.value) % 10) / 10 - 0.01,)  # says nothing of what is right
+        run.emit(Emitted(text=text, ids=(1,), proposer=run.path, decider=run.path, logprobs={run.path: logprobs}))
+
+    stage.actions["say"] = say
+    judging(stage, lambda answer, text: 0.9 if text == answer else 0.1)
+    return {
+        "poor": {"kind": "script", "action": "say"},
+        "poor_too": {"kind": "script", "action": "say"},
+        "rich": {"kind": "script", "action": "say", "value": 1},
+        "judge": {"kind": "script_verifier", "action": "judge"},
+        "inner": {"kind": "cascade", "stages": ["poor", "poor_too"], "thresholds": 0.999},
+    }
+
+
+PARITY = [{"question": f"what is number {index}", "answer": str(index % 2)} for index in range(40)]
+
+
+@pytest.mark.parametrize("first", ["poor", "inner"])
+def test_scores_of_a_strategy_inside_are_its_own(stage: Any, engine: Any, first: str) -> None:
+    nodes = answering(stage)
+    nodes["out"] = {"kind": "cascade", "stages": [first, "rich"], "verifiers": "judge", "thresholds": 0.5}
+    found = calibrate({"nodes": nodes, "output": "out"}, PARITY, engine=engine)
+    assert found is not None
+    assert found.thresholds is not None
+    assert found.thresholds.thresholds == (0.9,)
+    assert (found.thresholds.quality.value, found.thresholds.answered_by) == (1.0, (0.5, 0.5))
+    nodes["out"] = {"kind": "best_of_n", "generators": [first, "rich"], "n": 1, "verifiers": "judge", "accept": 0.5}
+    found = calibrate({"nodes": nodes, "output": "out"}, PARITY, engine=engine)
+    assert found is not None
+    assert found.trust is not None
+    assert (found.trust.completeness.value, found.trust.soundness.value) == (1.0, 1.0)
+
+
+def test_what_is_generated_for_a_candidate_is_counted(stage: Any, engine: Any, tmp_path: Path) -> None:
+    judging(stage, lambda answer, text: float("e" in text))
+    nodes = {
+        "m": {"kind": "fake", "end_bias": -99},
+        "several": {"kind": "best_of_n", "generators": "m", "n": 3, "select": "vote"},
+        "judge": {"kind": "script_verifier", "action": "judge"},
+        "out": {"kind": "cascade", "stages": ["several", "m"], "verifiers": "judge", "thresholds": 0.5},
+    }
+    graph = {"nodes": nodes, "output": "out", "sampling": {"max_tokens": 5, "temperature": 1.0}}
+    found = calibrate(graph, ROWS[:10], engine=engine, out=tmp_path / "c")
+    assert found is not None
+    records = load_evaluation(tmp_path / "c", registry=engine.registry).records
+    assert {(record.sample, record.cost.tokens, record.cost.answer_tokens) for record in records} == {(0, 15, 5), (1, 5, 5)}
+    assert found.resumed == (1,), "the second stage's model has read the prompt for the first"
+
+
+@pytest.mark.parametrize("verifier", [{"kind": "likelihood", "model": "large"}, {"kind": "likelihood", "model": "small"}])
+def test_stages_whose_prompt_a_verifier_had_read(engine: Any, verifier: dict[str, Any]) -> None:
+    nodes = {
+        "small": {"kind": "fake", "seed": 1},
+        "large": {"kind": "fake", "seed": 2},
+        "out": {"kind": "cascade", "stages": ["small", "large"], "verifiers": {**verifier, "cut": "score"}, "thresholds": -1.0},
+    }
+    graph = {"nodes": nodes, "output": "out", "sampling": {"max_tokens": 4}}
+    found = calibrate(graph, ROWS[:10], engine=engine)
+    assert found is not None
+    assert found.resumed == ((1,) if verifier["model"] == "large" else (0,))

@@ -137,3 +137,9 @@ def test_identity_is_that_of_the_examples(registry: Registry, lines: Lines) -> N
     assert data.only(["1"]).examples == data.examples[1:]
     with pytest.raises(EvaluationError, match="has no example '9'"):
         data.only(["9"])
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_no_limit_takes_from_the_end(registry: Registry, limit: int) -> None:
+    with pytest.raises(EvaluationError, match=f"{limit} examples cannot be taken"):
+        load(registry, [GOOD]).first(limit)
