@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,14 +79,17 @@ class EmittingCall(ModelCall):
             finish_reason=finish_reason,
         )
 
-    def adopt(self, completion: Completion, proposer: str) -> Completion:
+    def adopt(self, completion: Completion, proposer: str, logprobs: Sequence[float] = ()) -> Completion:
         """Emits a child's completion as this node's own.
 
         Args:
             completion: the child's.
             proposer: the path of the node that made it.
+            logprobs: of its tokens, under what decided them (natural log); none where they are not known.
         """
-        self.emit(Emitted(text=completion.text, ids=completion.ids, proposer=proposer, decider=self.path))
+        known = {self.path: tuple(logprobs)} if logprobs else {}
+        adopted = Emitted(text=completion.text, ids=completion.ids, proposer=proposer, decider=self.path, logprobs=known)
+        self.emit(adopted)
         self._adopted = completion.tokenizer
         return self.completion(completion.finish_reason)
 
@@ -133,6 +136,10 @@ class EmittingCall(ModelCall):
         except asyncio.CancelledError:
             end.reason = "cancelled"
             raise
+        except (SystemExit, KeyboardInterrupt) as error:  # a plugin's: it would end the thread of all runs
+            end.reason = "failed"
+            hint = f"this is a bug of the plugin that brings '{node.kind}'"
+            raise RunError(f"{self.path}: {type(error).__name__}: {error}", hint=hint) from error
         except BaseException:
             end.reason = "failed"
             raise

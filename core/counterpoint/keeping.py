@@ -67,11 +67,23 @@ class KeptLines:
         """
         with self._reading, _on_disk(self._node, self.path):
             self._look()
-            if key not in self._places:
+            if (found := self._at(key)) is None and key in self._places:
+                self._places, self._read = {}, 0  # lines were deleted, and others have taken their places
+                self._look()
+                found = self._at(key)
+            return found
+
+    def _at(self, key: str) -> dict[str, Any] | None:
+        """The line that stands where a key's stood when it was looked at, if it is still that one."""
+        if key not in self._places:
+            return None
+        with self.path.open("rb") as file:
+            file.seek(self._places[key])
+            try:
+                line = self._parsed(file.readline())
+            except RunError:  # the middle of another line
                 return None
-            with self.path.open("rb") as file:
-                file.seek(self._places[key])
-                return self._parsed(file.readline())
+        return line if line.get("key") == key else None
 
     def add(self, key: str, line: Mapping[str, Any]) -> None:
         """Keeps a line, unless there is one with this key: the first one stands.
@@ -164,11 +176,15 @@ class KeptLines:
     def _parsed(self, line: bytes) -> dict[str, Any]:
         try:
             data = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._damaged(line) from None
         if not isinstance(data, dict):
             raise self._damaged(line)
         return data
+
+    def damaged(self, line: Mapping[str, Any]) -> RunError:
+        """The error for a line with a key that does not hold what its node keeps."""
+        return self._damaged(json.dumps(line).encode())
 
     def _another_kind(self) -> RunError:
         return RunError(

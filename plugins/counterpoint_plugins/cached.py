@@ -70,20 +70,37 @@ class Cached(Generator):
         identity = await run.identity(self.generator, Generator)
         line = await run.thread(self._kept(identity, run.path).find, key)
         if line is not None:
-            run.emit(Note(name="cached", data={"cost": line["cost"]}))
-            return run.adopt(Completion.model_validate(line["completion"]), run.path)
+            kept, known, cost = _answer(line, self._kept(identity, run.path))
+            run.emit(Note(name="cached", data={"cost": cost}))
+            return run.adopt(kept, run.path, known)
         meter = BudgetMeter(Budget.model_construct())  # it limits nothing and counts what the call spends
-        completion = await run.generate(self.generator, prompt, budget=meter, relay=True)
+        logprobs: list[float] = []
+        async with run.stream(self.generator, prompt, budget=meter) as pieces:
+            async for piece in pieces:
+                run.emit(piece)
+                logprobs += piece.logprobs.get(piece.decider, ())
+        assert pieces.completion is not None
+        completion = pieces.completion
         if completion.finish_reason in ("stop", "length"):
             identity = await run.identity(self.generator, Generator)  # of a model fetched meanwhile more is known than before
             cost = {"flops": meter.flops, "tokens": int(meter.tokens)}
             line = {**asked, "completion": completion.model_dump(mode="json"), "cost": cost}
+            if len(logprobs) == len(completion.ids):  # so that strategies find the answer as confident as it was
+                line["logprobs"] = logprobs
             await run.thread(self._kept(identity, run.path).add, key, line)
         return completion
 
     def _kept(self, identity: dict[str, Any], path: str) -> KeptLines:
         file = Path(self.file).expanduser() if self.file is not None else candidates_file(identity)
         return _kept(file.absolute(), canonical(identity), path)
+
+
+def _answer(line: dict[str, Any], kept: KeptLines) -> tuple[Completion, list[float], Any]:
+    """A kept answer, the log-probabilities of its tokens (none where they were not kept), and what it cost."""
+    try:
+        return Completion.model_validate(line["completion"]), [float(one) for one in line.get("logprobs", ())], line["cost"]
+    except (KeyError, TypeError, ValueError):
+        raise kept.damaged(line) from None
 
 
 @lru_cache(maxsize=64)

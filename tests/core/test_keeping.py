@@ -140,3 +140,21 @@ def test_keys_depend_on_content_alone() -> None:
     assert canonical({"b": [1, 2.5], "a": None}) == '{"a":null,"b":[1,2.5]}'
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1}) != key_of({"a": 1, "b": 3})
     assert candidates_file(HEADER).parent == paths.candidates() == paths.home() / "candidates"
+
+
+def test_lines_that_others_have_moved_are_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "k.jsonl"
+    mine, others = (KeptLines(path, {"of": "this"}, "n") for _ in range(2))
+    for key in ("cow", "dog"):
+        mine.add(key, {"says": f"{key}'s"})
+    header, cow, dog = path.read_text().splitlines()
+    assert len(cow) == len(dog)
+    with path.open("r+") as file:  # in place, so that the file is the same one
+        file.truncate(0)
+        file.write(f"{header}\n{dog}\n")
+    others.add("cow", {"says": "cow's"})
+    assert [mine.find(key) for key in ("cow", "dog", "fox")] == [
+        {"key": "cow", "says": "cow's"},
+        {"key": "dog", "says": "dog's"},
+        None,
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from counterpoint import Engine, RecipeError, RunError, RunResult, Sampling, paths
-from counterpoint.events import Forward, Note
+from counterpoint.events import CandidateScored, Forward, Note
 from counterpoint.testing import assert_generator_laws, make_engine
 
 MODEL: dict[str, Any] = {"kind": "fake", "seed": 5}
@@ -266,3 +266,37 @@ def test_it_stands_inside_others_and_streams(engine: Engine, stage: Any) -> None
     pieces.clear()
     engine.run(reading, "hello")
     assert pieces == [whole]
+
+
+def test_a_kept_answer_is_as_confident_as_it_was(engine: Engine) -> None:
+    nodes = {**recipe()["nodes"], "big": {"kind": "fake", "seed": 6}}
+    graph = {"nodes": nodes, "output": "out", "sampling": recipe()["sampling"]}
+    nodes["out"] = {"kind": "cascade", "stages": ["c", "big"], "thresholds": 0.0}
+    first, again = engine.run(graph, "hello"), engine.run(graph, "hello")
+    scores = [[e.score for e in one.trace if isinstance(e, CandidateScored)] for one in (first, again)]
+    assert scores[0] == scores[1]
+    assert 0 < scores[0][0] < 1
+    assert first.completion == again.completion
+    assert (made(first), made(again)) == (True, False)
+
+
+@pytest.mark.parametrize("damage", [lambda line: line.pop("completion"), lambda line: line.update(logprobs=["x"])])
+def test_a_kept_line_without_an_answer_is_named(engine: Engine, damage: Any) -> None:
+    engine.run(recipe(), "hello")
+    (file,) = files()
+    header, kept = file.read_text().splitlines()
+    line = json.loads(kept)
+    damage(line)
+    file.write_text(f"{header}\n{json.dumps(line)}\n")
+    with make_engine() as fresh, pytest.raises(RunError, match="has a line that is none of what it keeps") as caught:
+        fresh.run(recipe(), "hello")
+    assert "remove that line" in caught.value.hint
+
+
+def test_a_line_that_is_nested_too_deeply_is_named(engine: Engine) -> None:
+    engine.run(recipe(), "hello")
+    (file,) = files()
+    with file.open("a") as out:
+        out.write('{"key": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    with make_engine() as fresh, pytest.raises(RunError, match="has a line that is none of what it keeps"):
+        fresh.run(recipe(), "hello")
