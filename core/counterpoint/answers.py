@@ -29,8 +29,8 @@ _NUMBER = re.compile(
     r"""
     (?P<minus>(?<![\w)\]])-)?             # a sign, unless something stands before it that it subtracts from: "16-3" ends with 3
     (?:[$€£](?P<sign>-)?)?                # "$-5" is as good as "-$5"
-    (?<![0-9.])
-    (?P<number>(?>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+))
+    (?<![0-9])(?:(?<!\.)|(?<=\.\.))       # not within another number; but after an ellipsis
+    (?P<number>(?>(?:[0-9]{1,3}(?:[,_][0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<!\.)\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?!\w|\.[0-9]))?)
     (?:\s?/\s?(?P<over>[0-9]+))?          # a fraction
     """,
     re.VERBOSE,
@@ -132,7 +132,7 @@ def number_text(number: Decimal) -> str:
 
 def _value(match: re.Match[str]) -> Decimal | None:
     try:
-        value = Decimal(match["number"].replace(",", ""))
+        value = Decimal(match["number"].replace(",", "").replace("_", ""))
         if match["over"]:
             value /= Decimal(match["over"])
     except DecimalException:  # a fraction over nought
@@ -168,10 +168,13 @@ def last_match(pattern: str, text: str, seconds: float = PATTERN_SECONDS) -> str
 
     deadline = time.monotonic() + seconds
     compiled, last = regex.compile(pattern), None
-    for match in compiled.finditer(text, concurrent=True, timeout=seconds):
-        last = match
-        if time.monotonic() > deadline:
-            raise TimeoutError
+    try:
+        for match in compiled.finditer(text, concurrent=True, timeout=seconds):
+            last = match
+            if time.monotonic() > deadline:
+                raise TimeoutError
+    except MemoryError:  # of a pattern that calls itself without an end
+        raise TimeoutError from None
     if last is None:
         return None
     return (last[1] or "") if compiled.groups else str(last[0])
@@ -188,7 +191,10 @@ def matches(pattern: str, text: str, *, whole: bool, seconds: float = PATTERN_SE
 
     compiled = regex.compile(pattern)
     match = compiled.fullmatch if whole else compiled.search
-    return match(text, concurrent=True, timeout=seconds) is not None
+    try:
+        return match(text, concurrent=True, timeout=seconds) is not None
+    except MemoryError:  # as above
+        raise TimeoutError from None
 
 
 # --- likeness -------------------------------------------------------------------------------------------------------------

@@ -51,6 +51,10 @@ class ContextFull(ModelError):
     """Tokens that do not fit a model's context. A generator that has written something ends there, by `length`."""
 
 
+class PromptTooLong(ModelError):
+    """A prompt leaves no room for an answer in a model's context."""
+
+
 class ModelNotFound(ModelError):
     """No such model, or it is not here and there is no way to get it."""
 

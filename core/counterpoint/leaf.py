@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from counterpoint.errors import ContextFull, ModelError, Unsupported
+from counterpoint.errors import ContextFull, PromptTooLong, Unsupported
 from counterpoint.host import ModelHost
 from counterpoint.passrequest import Meter
 from counterpoint.session import Backend, KnownRows, Rows, Session, row_count
@@ -17,21 +17,21 @@ def check_context(backend: Backend, prompt_ids: Sequence[int], prefix_ids: Seque
     """Refuses a prompt, or the beginning of an answer, that leaves no room for one.
 
     Raises:
-        ModelError: it does not fit, naming the node ``path`` and its ``model``.
+        PromptTooLong: it does not fit, naming the node ``path`` and its ``model``.
     """
     prompt, prefix, starts = len(prompt_ids), len(prefix_ids), len(backend.start_ids)
     if starts and prompt > backend.context:
-        raise ModelError(
+        raise PromptTooLong(
             f"{path}: the prompt has {prompt} tokens, and the encoder of {model} reads at most {backend.context}",
             hint="shorten the prompt, or use a model with a longer context",
         )
     if starts and starts + prefix >= backend.context:
-        raise ModelError(
+        raise PromptTooLong(
             f"{path}: the answer begins with {prefix} tokens, and the decoder of {model} holds {backend.context} with the rest",
             hint="shorten the prompt's prefix, or use a model with a longer context",
         )
     if not starts and prompt + prefix >= backend.context:
-        raise ModelError(
+        raise PromptTooLong(
             f"{path}: the prompt has {prompt + prefix} tokens, and the context of {model} holds {backend.context} with its answer",
             hint="shorten the prompt, or use a model with a longer context",
         )

@@ -103,8 +103,7 @@ async def _work(plan: Plan, root: Run, prompt: Prompt, answers: Sequence[Complet
     """What the output node does: it answers, it scores answers, or it trains."""
     recipe, node = plan.recipe, plan.graph.nodes[plan.graph.output]
     if isinstance(node, Verifier) and answers is not None:
-        await root.judge(node, prompt, answers)
-        return root.completion("stop")
+        return await root.score(node, prompt, answers)
     if isinstance(node, Verifier):
         raise RecipeError(
             f"{recipe.name}: output '{recipe.output}' ({node.kind}) scores answers and gives none",

@@ -55,6 +55,8 @@ class Run(EmittingCall):
         super().__init__(state, path, indices=indices, parent=parent, sampling=sampling, account=account, relay=relay)
         self._parent = parent
         self._children = 0
+        self._turns: Counter[str] = Counter()
+        self._turn = 0
         self._verifications: Counter[int | None] = Counter()
         self._fields: Mapping[str, JsonValue] = parent._fields if parent else state.prompt.fields
         self.candidates: tuple[int, ...] = ()
@@ -67,6 +69,17 @@ class Run(EmittingCall):
     async def answer(self, node: Generator, prompt: Prompt) -> Completion:
         """Runs the output node (the engine's part)."""
         return await self._call("Generator", node, lambda: node.generate(public(prompt), self), self._account.limited)
+
+    async def score(self, node: Verifier, prompt: Prompt, answers: Sequence[Completion]) -> Completion:
+        """Runs the output node where it is a verifier (the engine's part): its scores are events; there is no text."""
+        try:
+            await self.judge(node, prompt, answers)
+        except BudgetSpent as spent:
+            if not self._account.set_here(spent):
+                raise
+            self.emit(BudgetSpentEvent(unit=spent.unit, limit=spent.limit, spent=spent.spent, needed=spent.needed))
+            return self.completion("budget")
+        return self.completion("stop")
 
     async def make(self, node: Trainer) -> Completion:
         """Runs the output node where it is a trainer (the engine's part); the text is what loads the artifact in recipes."""
@@ -252,10 +265,13 @@ class Run(EmittingCall):
         relay: Run | None,
         index: tuple[int, ...] | None = None,
     ) -> Run:
+        turn = 0
         if index is None:
             index = (self._children,)
             self._children += 1
-        return Run(
+            turn = self._turns[path]
+            self._turns[path] += 1
+        child = Run(
             self._state,
             path,
             indices=(*self._indices, *index),
@@ -264,6 +280,14 @@ class Run(EmittingCall):
             account=self._account.within(budget),
             relay=relay,
         )
+        child._turn = self._turn + turn
+        return child
+
+    @property
+    def turn(self) -> int:
+        """Whose turn it is among calls of one node: how many its caller has called of it before, added to the caller's own turn and
+        so on up to the output node, whose turn is the row of the sample."""
+        return self._turn + self._state.row
 
     async def _call(
         self,

@@ -36,7 +36,7 @@ class _Stage:
     completion: Completion
     score: float = math.nan
     unjudged: bool = False
-    """Whether the budget did not allow its verification."""
+    """Whether it could not be verified, for a budget did not allow it or the run has ended."""
 
     @property
     def whole(self) -> bool:
@@ -119,23 +119,22 @@ class Cascade(Accepting):
                 return
 
     async def generate(self, prompt: Prompt, run: Run) -> Completion:
-        rejected: list[_Stage] = []
+        tried: list[_Stage] = []
         cut = False  # whether the share of a stage was spent, so that what follows hangs on a budget too
         last = len(self.stages) - 1
         try:
             for number in range(last):
-                stage = await self._try(number, prompt, run)
+                stage = await self._try(number, prompt, run, tried)
                 if stage is None:
                     continue
                 cut = cut or stage.completion.finish_reason == "budget"
                 if stage.unjudged or (stage.completion.finish_reason == "budget" and run.budget_spent):
-                    return self._end(run, [*rejected, stage])
+                    return self._end(run, tried)
                 reference = self.verifier(number)
                 threshold = self.threshold(number, None if reference is None else run.node_of(reference, Verifier))
-                if threshold is not None and stage.score >= threshold:
+                if threshold is not None and threshold < math.inf and stage.score >= threshold:
                     run.emit(CandidateSelected(candidate=number, reason=f"accepted at stage {number + 1} of {last + 1}"))
                     return _told(run.adopt(stage.completion, run.path_of(self.stages[number])), cut)
-                rejected.append(stage)
             if run.allowance(1.0) is None:  # nothing can cut it short, so that it may be shown while it is written
                 made = await run.generate(self.stages[last], prompt, relay=True)
                 run.emit(CandidateFinished(candidate=last, completion=made))
@@ -144,16 +143,16 @@ class Cascade(Accepting):
             made = await run.generate(self.stages[last], prompt, keep_partial=True)
             run.emit(CandidateFinished(candidate=last, completion=made))
             if made.finish_reason == "budget":
-                return self._end(run, [*rejected, _Stage(last, made)])
+                return self._end(run, [*tried, _Stage(last, made)])
         except BaseException:
-            if rejected and not run.completion("failed").text:
-                self._end(run, rejected)
+            if tried and not run.completion("failed").text:
+                self._end(run, tried)
             raise
         run.emit(CandidateSelected(candidate=last, reason=f"stage {last + 1} of {last + 1}"))
         return _told(run.adopt(made, run.path_of(self.stages[last])), cut)
 
-    async def _try(self, number: int, prompt: Prompt, run: Run) -> _Stage | None:
-        """A stage's answer with its score; None where the stage fails, and the next one has to do."""
+    async def _try(self, number: int, prompt: Prompt, run: Run, tried: list[_Stage]) -> _Stage | None:
+        """A stage's answer with its score, added to those tried; None where the stage fails, and the next one has to do."""
         logprobs: list[float] = []
         tokens = 0
         try:
@@ -166,6 +165,7 @@ class Cascade(Accepting):
             return None
         assert pieces.completion is not None
         stage = _Stage(number, pieces.completion)
+        tried.append(stage)
         run.emit(CandidateFinished(candidate=number, completion=stage.completion))
         reference = self.verifier(number)
         if not stage.whole:
@@ -178,12 +178,14 @@ class Cascade(Accepting):
                 detail = "no confidence: the tokens come without probabilities"
             run.emit(CandidateScored(candidate=number, verifier=run.path, score=stage.score, detail=detail))
             return stage
+        stage.unjudged = True
         try:
             (score,) = await run.verify(reference, prompt, [stage.completion], candidates=[number])
-            stage.score = float(score)
+            stage.score, stage.unjudged = float(score), False
         except BudgetSpent:
-            stage.unjudged = True
+            pass
         except Exception as error:  # noqa: BLE001 (it abstains, and the larger model is asked)
+            stage.unjudged = False
             data = {"stage": number, "verifier": run.path_of(reference), "error": str(error)}
             run.emit(Note(name="verifier_failed", data=data))
         return stage

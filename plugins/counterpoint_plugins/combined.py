@@ -175,7 +175,15 @@ def _told(name: str, score: float) -> str:
 
 
 def weighted(weights: Sequence[float], scores: Sequence[float], *, skip: bool) -> float:
-    """A weighted sum. With a NaN among the scores it is NaN, or goes by the others, in proportion to the weights they have."""
+    """A weighted sum. With a NaN among the scores it is NaN, or goes by the others, in proportion to the weights they have; it is NaN
+    where it is larger than any number."""
+    try:
+        return _weighted(weights, scores, skip=skip)
+    except OverflowError:
+        return math.nan
+
+
+def _weighted(weights: Sequence[float], scores: Sequence[float], *, skip: bool) -> float:
     given = [(weight, score) for weight, score in zip(weights, scores, strict=True) if not math.isnan(score)]
     if len(given) < len(scores) and not skip:
         return math.nan
@@ -208,8 +216,8 @@ def zscores(scores: Sequence[float]) -> list[float]:
     given = [float(score) for score in scores if math.isfinite(score)]
     if not given:
         return [float(score) for score in scores]
-    mean = math.fsum(given) / len(given)
-    spread = math.sqrt(math.fsum((score - mean) ** 2 for score in given) / len(given))
+    mean = math.fsum(score / len(given) for score in given)  # not after the sum, nor squares, which large scores would overflow
+    spread = math.hypot(*(score - mean for score in given)) / math.sqrt(len(given))
     if max(given) == min(given) or not spread:  # the mean of equal numbers may be off by a rounding
         return [0.0 if math.isfinite(score) else float(score) for score in scores]
     return [(score - mean) / spread if math.isfinite(score) else float(score) for score in scores]

@@ -88,6 +88,8 @@ async def _measured(session: Session, answer: str) -> _Measured:
     """How probable an answer is; the session is given back at once."""
     try:
         ids = session.tokenizer.encode(answer)
+        if not ids:
+            return _Measured(problem="the answer has no token in the model's vocabulary")
         left = session.room - session.length
         if len(ids) > left:
             return _Measured(problem=f"the answer has {len(ids)} tokens, and the context of {session.path} has room for {left}")

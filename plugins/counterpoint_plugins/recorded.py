@@ -24,8 +24,8 @@ class Recording:
 class Recorded(Generator):
     """Answers from a file: what another system wrote, one behind an interface that cannot be run here, say.
 
-    The answer to a prompt is the one whose turn it is: calls beside one another take different ones, in the order of the file. It
-    stands as it is, whatever the sampling settings; it costs nothing.
+    The answer to a prompt is the one whose turn it is: calls beside one another take different ones, in the order of the file, and
+    so do samples of a run (:attr:`Run.turn`). It stands as it is, whatever the sampling settings; it costs nothing.
     """
 
     kind: Literal["recorded"] = "recorded"
@@ -64,7 +64,7 @@ class Recorded(Generator):
                 f"{run.path}: {self.file} has no answer to {shown!r}",
                 hint=f"its column '{self.prompt}' has to hold the prompt word for word, as this recipe asks it",
             )
-        text = answers[run.ordinal % len(answers)].removeprefix(prompt.prefix)  # a completion is what follows it
+        text = answers[run.turn % len(answers)].removeprefix(prompt.prefix)  # a completion is what follows it
         return run.adopt(Completion(text=text, finish_reason="stop"), run.path)
 
 

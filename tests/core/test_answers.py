@@ -55,6 +55,14 @@ from counterpoint.answers import (
         ("#### 1. Count the eggs\nThere are 20", "20"),
         ("#### 2) Then\n20", "20"),
         ("#### 18. The end", "18"),
+        ("3 eggs... so it is...18", "18"),
+        ("it costs ...5", "5"),
+        ("v1.2.3", "1.2"),
+        ("1e5", "100000"),
+        ("that is 1.5e-3.", "0.0015"),
+        ("#### 2E+3", "2000"),
+        ("in step 3e there are 4", "4"),
+        ("1_000 sheep", "1000"),
     ],
 )
 def test_the_number_an_answer_ends_with(text: str, number: str) -> None:

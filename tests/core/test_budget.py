@@ -406,3 +406,10 @@ def test_whether_a_budget_is_spent_is_told_of_those_in_force_here(stage: Any, en
     given = {"nodes": {"m": {"kind": "fake", "end_bias": -99}, "s": script}, "output": "s", "sampling": {"max_tokens": 20}}
     engine.run(given, "hello", budget=Budget(tokens=9))
     assert told == [False, False, True]
+
+
+def test_a_budget_that_a_verification_spends(engine: Engine) -> None:
+    graph = {"nodes": {"m": {"kind": "fake"}, "v": {"kind": "likelihood", "model": "m"}}, "output": "v"}
+    result = engine.verify(graph, "hello", ["there"], budget="flops=10").result()
+    assert (result.finish_reason, list(result.scores)) == ("budget", [])
+    assert [event.unit for event in result.trace if isinstance(event, BudgetSpent)] == ["flops"]

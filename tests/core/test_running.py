@@ -12,6 +12,7 @@ import torch
 from counterpoint import Completion, CounterpointError, Engine, ModelError, RunError, Sampling
 from counterpoint.events import Emitted, Failed, NodeFinished, NodeStarted, Note, RunFinished
 from counterpoint.node import Score
+from counterpoint.plugin import Prompt, Run
 
 MODEL = {"kind": "fake", "end_bias": -99, "prompt_format": "raw"}
 SAMPLING = {"temperature": 1.0, "max_tokens": 12}
@@ -554,3 +555,27 @@ def test_fields_that_verifiers_below_read(stage: Any, engine: Any) -> None:
     nodes = {"m": MODEL, "v": verifier, "b": best, "s": {"kind": "script", "action": "look", "child": "b", "verifier": "v"}}
     engine.run({"nodes": nodes, "output": "s"}, {"text": "hello", "fields": {"answer": "42", "id": "7"}})
     assert seen == [{"answer": "42"}, {"answer": "42"}]
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["generator", "verifier", "child"])
+def test_a_plugin_that_wants_to_leave_ends_its_run_only(stage: Any, engine: Engine, raised: BaseException, where: str) -> None:
+    async def leave(*_: Any) -> Any:
+        raise raised
+
+    async def ask(node: Any, run: Run, prompt: Prompt) -> None:
+        await run.gather(run.generate("a", prompt), run.generate("m", prompt))
+
+    stage.actions |= {"leave": leave, "ask": ask}
+    nodes = {
+        "m": {"kind": "fake"},
+        "a": {"kind": "script", "action": "leave"},
+        "v": {"kind": "script_verifier", "action": "leave"},
+        "b": {"kind": "best_of_n", "generators": "m", "n": 2, "verifiers": "v"},
+        "c": {"kind": "script", "action": "ask", "child": "a", "model": "m"},
+    }
+    output = {"generator": "a", "verifier": "b", "child": "c"}[where]
+    prompt = {"text": "q", "fields": {"answer": "x"}}
+    with pytest.raises(RunError, match=f"[av]: {type(raised).__name__}"):
+        engine.run({"nodes": nodes, "output": output, "sampling": {"max_tokens": 4}}, prompt)
+    assert engine.run({"nodes": nodes, "output": "m", "sampling": {"max_tokens": 4}}, "q").finish_reason == "length"

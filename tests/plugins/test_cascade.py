@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -227,3 +229,25 @@ def test_answers_without_probabilities_have_no_confidence_and_say_so(stage: Any,
     assert result.text == "two"
     (scored,) = events(result, CandidateScored)
     assert scored.detail == "no confidence: the tokens come without probabilities"
+
+
+def test_an_answer_stays_where_a_run_ends_while_it_is_verified(stage: Any, engine: Any) -> None:
+    saying(stage, "a whole answer", "second", "third")
+    asked = threading.Event()
+
+    async def endless(node: Any, run: Run, prompt: Prompt, completions: Sequence[Completion]) -> list[float]:
+        asked.set()
+        await asyncio.sleep(600)
+        return [1.0]
+
+    stage.actions["judge"] = endless
+    stream = engine.stream(cascade(), ASKED)
+    asked.wait()
+    stream.cancel()
+    assert (stream.wait().text, stream.wait().finish_reason) == ("a whole answer", "cancelled")
+
+
+def test_a_stage_that_is_never_accepted_is_not_even_with_an_infinite_score(stage: Any, engine: Any) -> None:
+    saying(stage, "a", "b", "c")
+    judging(stage, lambda text: math.inf)
+    assert engine.run(cascade(thresholds=[math.inf, 1.0]), ASKED).text == "b"

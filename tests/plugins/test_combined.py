@@ -163,6 +163,7 @@ def test_scales_at_their_ends() -> None:
     assert zscores([0.1, 0.1, 0.1]) == [0, 0, 0]
     assert zscores([-math.inf, 1.0, 3.0]) == [-math.inf, -1, 1]
     assert zscores([-math.inf]) == [-math.inf]
+    assert zscores([1e200, 3e200]) == pytest.approx([-1, 1])
 
 
 WEIGHTS = st.lists(st.floats(-3, 3), min_size=1, max_size=4).filter(any)
@@ -189,6 +190,7 @@ def test_sums_at_their_ends() -> None:
     assert weighted([1.0, 1.0], [-math.inf, 3.0], skip=False) == -math.inf
     assert weighted([0.0, 1.0], [-math.inf, 3.0], skip=False) == 3
     assert math.isnan(weighted([1.0, -1.0], [-math.inf, -math.inf], skip=False))
+    assert math.isnan(weighted([1e308, 1e308], [1.0, 1.0], skip=False)), "larger than any number"
 
 
 def test_a_weighted_sum(parts: Parts, engine: Any) -> None:

@@ -120,6 +120,7 @@ def test_blocks(scores: Scores) -> None:
     ("node", "answer"),
     [
         ({"regex": SLOW}, FOREVER),
+        ({"regex": r"(?:(?R)|a)"}, "b"),  # calls itself before anything else, without an end
         ({"json_schema": {"pattern": SLOW}}, json.dumps(FOREVER)),
         ({"json_schema": {"patternProperties": {SLOW: {}}}}, json.dumps({FOREVER: 1})),
         ({"json_schema": {"patternProperties": {SLOW: {}}, "additionalProperties": False}}, json.dumps({FOREVER: 1})),

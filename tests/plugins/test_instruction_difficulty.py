@@ -199,3 +199,26 @@ def test_a_composition_measures_too() -> None:
         recipe = {"nodes": {**nodes, "v": {"kind": "instruction_difficulty", "model": "twin"}}, "output": "v"}
         found = engine.verify(recipe, "what is wine", ["red", "white"]).result().scores
     assert found == pytest.approx(run(["red", "white"])[0], rel=1e-4)
+
+
+def test_an_answer_without_a_token_is_left_out_and_the_others_are_measured(stage: Any, engine: Any) -> None:
+    class Deaf:
+        """A tokenizer whose normaliser leaves nothing of an answer."""
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def encode(self, text: str, **options: Any) -> list[int]:
+            return [] if text.strip("\N{ZERO WIDTH SPACE} ") == "" else list(self._inner.encode(text, **options))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+    graph = {"nodes": {"m": {"kind": "fake"}, "v": {"kind": "instruction_difficulty", "model": "m"}}, "output": "v"}
+    engine.load({"nodes": graph["nodes"], "output": "m"})
+    (host,) = engine.hosts()
+    host.backend.tokenizer = Deaf(host.backend.tokenizer)
+    empty, good = engine.verify(graph, "why", ["\N{ZERO WIDTH SPACE}", "because"]).result().scores
+    assert math.isnan(empty)
+    assert "no token" in empty.detail
+    assert not math.isnan(good)

@@ -110,3 +110,13 @@ def test_the_laws_hold() -> None:
     composed = {"kind": "contrastive", "expert": {"kind": "fake"}, "amateur": {"kind": "fake", "seed": 1}}
     nodes = {"v": {"kind": "judge", "model": composed}}
     assert_verifier_laws({"nodes": nodes, "output": "v"}, ["a", "b", "a"])
+
+
+def test_an_answer_that_does_not_fit_the_context_is_not_judged_and_the_others_are() -> None:
+    short = {"kind": "fake", "memory": 1000, "context": len(judged("why", "", CRITERION, yes_first=True)) + 20}
+    with make_engine() as engine:
+        graph = {"nodes": {"m": short, "v": {"kind": "judge", "model": "m"}}, "output": "v"}
+        found = engine.verify(graph, "why", ["so", "because " * 40]).result().scores
+    assert not math.isnan(found[0])
+    assert math.isnan(found[1])
+    assert "tokens, and the context" in found[1].detail

@@ -135,3 +135,24 @@ def test_equal_lines_may_stand_twice_and_a_missing_file_is_told(engine: Engine, 
     engine.plan(recipe(lines(HELLO, HELLO))).check()
     with pytest.raises(RecipeError, match=r"no data set 'nowhere\.jsonl'"):
         engine.plan(recipe("nowhere.jsonl")).check()
+
+
+def test_each_of_several_recordings_is_taken_from_its_beginning(engine: Engine, lines: Lines) -> None:
+    one, other = (
+        {"kind": "recorded", "file": str(lines({"prompt": "q", "answers": [f"{x}0", f"{x}1"]}, name=x))} for x in "ab"
+    )
+    best = {"kind": "best_of_n", "generators": ["a", "b"], "n": 2, "select": "vote"}
+    made = engine.run({"nodes": {"a": one, "b": other, "out": best}, "output": "out"}, "q")
+    texts = {event.candidate: event.completion.text for event in made.trace if isinstance(event, CandidateFinished)}
+    assert sorted(texts.values()) == ["a0", "a1", "b0", "b1"]
+    cascade = {"kind": "cascade", "stages": ["a", "b"], "verifiers": {"kind": "format", "regex": "b."}}
+    assert engine.run({"nodes": {"a": one, "b": other, "out": cascade}, "output": "out"}, "q").text == "b0"
+
+
+@pytest.mark.parametrize(
+    "outer", [{"kind": "cached", "generator": "r"}, {"kind": "best_of_n", "generators": "r", "n": 1, "select": "vote"}]
+)
+def test_samples_take_answers_in_turn_through_other_nodes(engine: Engine, lines: Lines, outer: dict[str, Any]) -> None:
+    mine = recipe(lines(HELLO))
+    graph = {"nodes": {**mine["nodes"], "out": outer}, "output": "out"}
+    assert [engine.run(graph, "hello there", row=row).text for row in range(3)] == HELLO["answers"]

@@ -99,7 +99,7 @@ class BestOfN(Accepting):
         if self.shares is not None:
             if len(self.shares) != number:
                 raise ValueError(f"shares: {len(self.shares)} for {number} generators; give one for each")
-            if min(self.shares) <= 0 or math.fsum(self.shares) > 1 + 1e-9:
+            if not (all(share > 0 for share in self.shares) and math.fsum(self.shares) <= 1 + 1e-9):  # NaN is none
                 raise ValueError("shares: each is above 0, and their sum is at most 1")
         return self
 

@@ -50,19 +50,26 @@ class _Merging(Proposing, Generator):
         self.check_candidates(plan)
 
     async def generate(self, prompt: Prompt, run: Run) -> Completion:
-        candidates = await self.propose(prompt, run, finished=lambda candidate: _announce(candidate, run))
-        usable = [one for one in candidates if not one.problem]
-        if len(usable) < len(candidates):
-            left_out = {str(one.number): one.problem for one in candidates if one.problem}
-            run.emit(Note(name="left_out", data={"candidates": left_out}))
-        cut = any(one.completion is not None and one.completion.finish_reason == "budget" for one in candidates)
-        if candidates and not usable:
-            if cut:
-                return run.completion("budget")
-            raise _none_usable(candidates, run.path)
-        texts = [prompt.prefix + one.text for one in usable]
-        laid_out = lay_out(self.words, source_of(prompt, run.path), texts, run.path)
+        usable: list[Candidate] = []  # those that are there, also where making the others has ended
+
+        def finished(candidate: Candidate) -> None:
+            _announce(candidate, run)
+            if not candidate.problem:
+                usable.append(candidate)
+                usable.sort(key=lambda one: one.number)
+
         try:
+            candidates = await self.propose(prompt, run, finished=finished)
+            if len(usable) < len(candidates):
+                left_out = {str(one.number): one.problem for one in candidates if one.problem}
+                run.emit(Note(name="left_out", data={"candidates": left_out}))
+            cut = any(one.completion is not None and one.completion.finish_reason == "budget" for one in candidates)
+            if candidates and not usable:
+                if cut:
+                    return run.completion("budget")
+                raise _none_usable(candidates, run.path)
+            texts = [prompt.prefix + one.text for one in usable]
+            laid_out = lay_out(self.words, source_of(prompt, run.path), texts, run.path)
             answer = await self.answer(Prompt(text=laid_out, prefix=prompt.prefix), usable, run)
         except BaseException as error:
             if usable and not run.completion("failed").text:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from counterpoint.plugin import (
     BudgetMeter,
+    BudgetSpent,
     Completion,
     CounterpointError,
     Generator,
@@ -153,8 +154,12 @@ class Proposing(Node):
             path = run.path_of(generator)
             try:
                 completion = await run.generate(generator, worded, budget=budget, sampling=sampling, keep_partial=True)
+            except BudgetSpent:
+                raise
             except CounterpointError as error:
                 candidate = Candidate(number, path, None, f"failed: {error.message}", error.hint)
+            except Exception as error:  # noqa: BLE001 (a plugin may raise anything, and there are others)
+                candidate = Candidate(number, path, None, f"failed: {type(error).__name__}: {error}")
             else:
                 candidate = Candidate(number, path, completion, "" if completion.text.strip() else "empty")
             if finished is not None:

@@ -547,6 +547,7 @@ def test_it_nests(stage: Any, engine: Any) -> None:
         ({"n": 5000}, "at most 1024"),
         ({"shares": [0.5, 0.5]}, "shares: 2 for 1 generators"),
         ({"shares": [1.5]}, "their sum is at most 1"),
+        ({"shares": [math.nan]}, "each is above 0"),
         ({"generators": []}, "name at least one"),
         ({"worth": {"completeness": 2, "soundness": 1, "difficulty": [1, 1]}}, "worth.completeness"),
         ({"worth": {"completeness": 1, "soundness": 1, "difficulty": [1, 0]}}, "above 0"),

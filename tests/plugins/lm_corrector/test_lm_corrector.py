@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from counterpoint import Budget, CounterpointError, Engine, RecipeError, RunError, RunResult, Sampling
 from counterpoint.events import CandidateFinished, CandidateScored, CandidateSelected, Emitted, NodeStarted, Note
+from counterpoint.plugin import Prompt, Run
 from counterpoint.testing import assert_generator_laws
 
 MODELS: dict[str, Any] = {
@@ -407,3 +409,48 @@ def test_choosing_leaves_out_what_does_not_fit(engine: Engine, stage: Any, room:
     (event,) = [event for event in result.trace if isinstance(event, CandidateSelected)]
     assert event.candidate == chosen
     assert event.reason.startswith(reason)
+
+
+def two_scripts(kind: str) -> dict[str, Any]:
+    """One candidate of each of two scripts, which tell themselves apart by their `value`."""
+    writer = {"corrector": "m"} if kind == "lm_corrector" else {"model": "m"}
+    nodes = {
+        "a": {"kind": "script", "action": "say"},
+        "b": {"kind": "script", "action": "say", "value": 1},
+        "m": {"kind": "fake"},
+        "out": {"kind": kind, "candidates": ["a", "b"], "n": 1, **writer},
+    }
+    return {"nodes": nodes, "output": "out", "sampling": {"max_tokens": 4}}
+
+
+@pytest.mark.parametrize("kind", ["lm_corrector", "fusion"])
+def test_a_candidate_that_is_there_stays_while_others_are_made(stage: Any, engine: Any, kind: str) -> None:
+    begun = threading.Event()
+
+    async def say(node: Any, run: Run, prompt: Prompt) -> None:
+        if node.value:
+            begun.set()
+            await asyncio.sleep(600)
+        run.emit(Emitted(text="a whole answer"))
+
+    stage.actions["say"] = say
+    stream = engine.stream(two_scripts(kind), "q")
+    for event in stream:
+        if isinstance(event, CandidateFinished):
+            begun.wait()
+            stream.cancel()
+    assert (stream.wait().text, stream.wait().finish_reason) == ("a whole answer", "cancelled")
+
+
+@pytest.mark.parametrize("kind", ["lm_corrector", "fusion"])
+def test_whatever_a_candidate_raises_the_others_are_used(stage: Any, engine: Any, kind: str) -> None:
+    async def say(node: Any, run: Run, prompt: Prompt) -> None:
+        if node.value:
+            raise ValueError("boom")
+        run.emit(Emitted(text="a whole answer"))
+
+    stage.actions["say"] = say
+    result = engine.run(two_scripts(kind), "q")
+    (note,) = [event for event in result.trace if isinstance(event, Note) and event.name == "left_out"]
+    assert note.data == {"candidates": {"1": "failed: ValueError: boom"}}
+    assert len(result.completion.ids) == 4
