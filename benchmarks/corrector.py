@@ -152,7 +152,10 @@ def main() -> None:
         return
     comparisons = [
         comparison_of([one for name, one in results.items() if not name.startswith("gemma")], baseline="corrector"),
-        comparison_of([results[name] for name in ("proposer", "corrector-alone", "source")], baseline="proposer"),
+        comparison_of(
+            [results[name] for name in ("proposer", "likelihood", "fusion", "corrector-choosing", "corrector-alone", "source")],
+            baseline="proposer",
+        ),
         comparison_of([results[name] for name in ("gemma", "gemma-corrector", "corrector-alone")], baseline="gemma-corrector"),
     ]
     kept = {name: kept_candidates(source) for name, source in (("", SMALL), ("gemma-", "gemma-3-270m"))}

@@ -30,7 +30,10 @@ _NUMBER = re.compile(
     (?P<minus>(?<![\w)\]])-)?             # a sign, unless something stands before it that it subtracts from: "16-3" ends with 3
     (?:[$€£](?P<sign>-)?)?                # "$-5" is as good as "-$5"
     (?<![0-9])(?:(?<!\.)|(?<=\.\.))       # not within another number; but after an ellipsis
-    (?P<number>(?>(?:[0-9]{1,3}(?:[,_][0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<!\.)\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?!\w|\.[0-9]))?)
+    (?P<number>
+      (?<!\w)[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,3}(?!\w|\.[0-9])
+      | (?>(?:[0-9]{1,3}(?:[,_][0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<!\.)\.[0-9]+)
+    )
     (?:\s?/\s?(?P<over>[0-9]+))?          # a fraction
     """,
     re.VERBOSE,
@@ -111,8 +114,8 @@ def shortened(text: str, most: int = 60) -> str:
 def final_number(text: str) -> Decimal | None:
     """The number an answer ends with: behind its last ``####`` if one stands there, else the last in the text.
 
-    Signs, currency signs, thousands separators, LaTeX around a number, a percent sign or a full stop behind it, and fractions
-    are understood. None when there is no number.
+    Signs, currency signs, thousands separators, exponents, LaTeX around a number, an ellipsis before it, a percent sign or a full
+    stop behind it, and fractions are understood. None when there is no number.
     """
     text = text.replace("\u2212", "-").replace("{,}", ",").replace("\\,", ",").replace("\\!", "").replace("\\$", "$")
     mark = text.rfind("####")

@@ -56,6 +56,7 @@ class EmittingCall(ModelCall):
         self._sessions: list[Session | DraftSession] = []
         self._text: list[str] = []
         self._ids: list[int] = []
+        self._logprobs: list[float] = []
         self._responses: list[Response] = []
         self._adopted = ""
 
@@ -64,6 +65,7 @@ class EmittingCall(ModelCall):
         if isinstance(event, Emitted):
             self._text.append(event.text)
             self._ids.extend(event.ids)
+            self._logprobs.extend(event.logprobs.get(event.decider, ()))
             if self._relay is not None:
                 self._relay.emit(event)
         self._state.emit(event, self._span, self._above, self.path)
@@ -78,6 +80,11 @@ class EmittingCall(ModelCall):
             tokenizer=tokenizer.fingerprint if tokenizer else self._adopted,
             finish_reason=finish_reason,
         )
+
+    @property
+    def logprobs(self) -> tuple[float, ...]:
+        """Log-probabilities (natural) of the tokens emitted so far, under what decided each; none where they are not all known."""
+        return tuple(self._logprobs) if len(self._logprobs) == len(self._ids) else ()
 
     def adopt(self, completion: Completion, proposer: str, logprobs: Sequence[float] = ()) -> Completion:
         """Emits a child's completion as this node's own.

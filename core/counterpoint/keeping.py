@@ -66,12 +66,16 @@ class KeptLines:
             RunError: the file holds something else, or cannot be read.
         """
         with self._reading, _on_disk(self._node, self.path):
-            self._look()
-            if (found := self._at(key)) is None and key in self._places:
-                self._places, self._read = {}, 0  # lines were deleted, and others have taken their places
-                self._look()
-                found = self._at(key)
-            return found
+            return self._current(key)
+
+    def _current(self, key: str) -> dict[str, Any] | None:
+        """The line with a key, after a look at what has come."""
+        self._look()
+        found = self._at(key)
+        if found is None and key in self._places:
+            self._begin_again()
+            found = self._at(key)
+        return found
 
     def _at(self, key: str) -> dict[str, Any] | None:
         """The line that stands where a key's stood when it was looked at, if it is still that one."""
@@ -96,7 +100,7 @@ class KeptLines:
             with self._lock:
                 self._look()  # before anything is cut off, whether it is ours
                 self._cut_torn_line()
-                if key in self._places:
+                if self._current(key) is not None:
                     return
                 begin = "" if self._read else self._first_line
                 self._append((begin + json.dumps({"key": key, **line}, ensure_ascii=False) + "\n").encode())
@@ -145,7 +149,21 @@ class KeptLines:
                 file.truncate(at)
 
     def _look(self) -> None:
-        """Takes in the whole lines that have come since the last look."""
+        """Takes in the whole lines that have come since the last look; all of them where others have moved lines meanwhile."""
+        read, inode = self._read, self._inode
+        try:
+            self._take_in()
+        except RunError:
+            if not read or inode != self._inode:
+                raise
+            self._begin_again()
+
+    def _begin_again(self) -> None:
+        """Forgets where lines are, and looks at all of them."""
+        self._places, self._read = {}, 0
+        self._take_in()
+
+    def _take_in(self) -> None:
         try:
             status = self.path.stat()
         except FileNotFoundError:

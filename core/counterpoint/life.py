@@ -81,7 +81,7 @@ async def live(
         error = RunError(f"a budget was spent outside the call that set it: {spent}")
     except CounterpointError as failure:
         error = failure
-    except Exception as failure:  # noqa: BLE001 (a run ends with its events, whatever a plugin raises)
+    except (Exception, SystemExit, KeyboardInterrupt) as failure:  # noqa: BLE001 (a run ends with its events, whatever a plugin raises)
         error = RunError(f"{type(failure).__name__}: {failure}", hint="an unexpected failure: --debug shows the traceback")
         error.__cause__ = failure
     if state is None:

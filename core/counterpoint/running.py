@@ -72,14 +72,8 @@ class Run(EmittingCall):
 
     async def score(self, node: Verifier, prompt: Prompt, answers: Sequence[Completion]) -> Completion:
         """Runs the output node where it is a verifier (the engine's part): its scores are events; there is no text."""
-        try:
-            await self.judge(node, prompt, answers)
-        except BudgetSpent as spent:
-            if not self._account.set_here(spent):
-                raise
-            self.emit(BudgetSpentEvent(unit=spent.unit, limit=spent.limit, spent=spent.spent, needed=spent.needed))
-            return self.completion("budget")
-        return self.completion("stop")
+        scores = await self.judge(node, prompt, answers)
+        return self.completion("stop" if len(scores) == len(answers) else "budget")
 
     async def make(self, node: Trainer) -> Completion:
         """Runs the output node where it is a trainer (the engine's part); the text is what loads the artifact in recipes."""
@@ -205,12 +199,21 @@ class Run(EmittingCall):
     async def judge(
         self, node: Verifier, prompt: Prompt, completions: Sequence[Completion], candidates: Sequence[int] | None = None
     ) -> list[Score]:
-        """Scores completions by the verifier of this span, and records every score (the engine's part)."""
+        """Scores completions by the verifier of this span, and records every score (the engine's part); none where a budget of its own,
+        the recipe's, is spent."""
         fields = {name: value for name, value in self._fields.items() if name in node.requires}
         seen = prompt.model_copy(update={"fields": fields})
         self.candidates = tuple(candidates or range(len(completions)))
-        with self._spanned(node, "Verifier"):
-            scores = checked_scores(await node.verify(seen, completions, self), len(completions), self.path, node.kind)
+        with self._spanned(node, "Verifier") as end:
+            try:
+                given = await node.verify(seen, completions, self)
+            except BudgetSpent as spent:
+                if self._parent is not None or not self._account.set_here(spent):
+                    raise
+                self.emit(BudgetSpentEvent(unit=spent.unit, limit=spent.limit, spent=spent.spent, needed=spent.needed))
+                end.reason = "budget"
+                return []
+            scores = checked_scores(given, len(completions), self.path, node.kind)
             for event in score_events(scores, self.candidates, self.path, node.kind):
                 self.emit(event)
         return scores
@@ -254,6 +257,7 @@ class Run(EmittingCall):
         run = Run(self._state, path, indices=self._indices, parent=self, sampling=self.sampling, account=self._account)
         run._sessions = self._sessions  # what it opens is closed with this call, even if it fails half-way
         run._counts_for = self._counts_for
+        run._turn = self._turn
         run.emit(NodeStarted(kind=node.kind, role=role))
         return run
 

@@ -96,8 +96,8 @@ class Scheduler:
             batch.overtaken = 0 if batch is chosen else batch.overtaken + 1
         try:
             chosen.execute()
-        except Exception as error:  # noqa: BLE001 (it would end the loop, and with it every run)
-            chosen.fail(error)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 (it would end the loop, and with it every run)
+            chosen.fail(error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}"))
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop, running in its thread (started at first use)."""
@@ -109,9 +109,14 @@ class Scheduler:
             return self._loop
 
     def _serve(self) -> None:
-        assert self._loop is not None
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        loop = self._loop
+        assert loop is not None
+        asyncio.set_event_loop(loop)
+        while True:
+            try:
+                return loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):  # a plugin's: its task has failed by it, and others go on
+                continue
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> ThreadFuture[T]:
         """Starts a coroutine on the loop, from any thread."""

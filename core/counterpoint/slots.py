@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 PARKED_TOKENS = 32_768
 """Tokens of one scope that are kept in the cache for its sessions that are closed, oldest given back first. What a scope keeps does
-not hang on what others are in flight."""
+not hang on what others are in flight, unless the cache is too small for all of them."""
 PARKED_SLOTS = 16
 """Slots of one scope, likewise."""
 PARKED_IN_ALL = 65_536
-"""Tokens of all scopes together: what memory is for. Those of scopes that are over are the oldest."""
+"""Places for tokens of all scopes together, as many for each slot as the longest one has, for so a cache is laid out. Beyond this what
+is oldest goes, of scopes that are over mostly."""
 _SLOTS_IN_ALL = 256
 _WORTH_COPYING = 8
 """Shortest common beginning that is not simply processed again."""
@@ -144,12 +145,15 @@ class SlotTable:
             self.free(slot)
             return
         self._parked[slot] = row
-        limit = PARKED_IN_ALL
-        if self._backend.cache_tokens is not None:
+        limit, slots = PARKED_TOKENS, _SLOTS_IN_ALL
+        if self._backend.cache_tokens is not None:  # one cache for all
             limit = min(limit, self._backend.cache_tokens // 2)
-        while self._beyond(min(limit, PARKED_TOKENS), PARKED_SLOTS, found.scope):
+        else:
+            longest = max(slot.size for slot in self._slots.values())
+            slots = min(slots, PARKED_IN_ALL // max(1, longest))
+        while self._beyond(limit, PARKED_SLOTS, found.scope):
             self.give_back_oldest(scope=found.scope)
-        while self._beyond(limit, _SLOTS_IN_ALL):
+        while self._beyond(limit if self._backend.cache_tokens is not None else PARKED_IN_ALL, slots):
             self.give_back_oldest()
 
     def _beyond(self, tokens: int, slots: int, scope: str | None = None) -> bool:

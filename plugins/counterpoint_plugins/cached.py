@@ -64,6 +64,10 @@ class Cached(Generator):
             "row": run.row if run.lineage else 0,
             "calls": list(calls),
         }
+        if (
+            run.turn != sum(run.lineage) + run.row
+        ):  # nodes of other kinds stand beside this one, and recordings are taken by turns
+            asked["turn"] = run.turn
         if fields := run.fields_read(self.generator):  # what verifiers choose by
             asked["fields"] = key_of(fields)
         key = key_of(asked)
@@ -74,19 +78,13 @@ class Cached(Generator):
             run.emit(Note(name="cached", data={"cost": cost}))
             return run.adopt(kept, run.path, known)
         meter = BudgetMeter(Budget.model_construct())  # it limits nothing and counts what the call spends
-        logprobs: list[float] = []
-        async with run.stream(self.generator, prompt, budget=meter) as pieces:
-            async for piece in pieces:
-                run.emit(piece)
-                logprobs += piece.logprobs.get(piece.decider, ())
-        assert pieces.completion is not None
-        completion = pieces.completion
+        completion = await run.generate(self.generator, prompt, budget=meter, relay=True)
         if completion.finish_reason in ("stop", "length"):
             identity = await run.identity(self.generator, Generator)  # of a model fetched meanwhile more is known than before
             cost = {"flops": meter.flops, "tokens": int(meter.tokens)}
             line = {**asked, "completion": completion.model_dump(mode="json"), "cost": cost}
-            if len(logprobs) == len(completion.ids):  # so that strategies find the answer as confident as it was
-                line["logprobs"] = logprobs
+            if run.logprobs:  # so that strategies find the answer as confident as it was
+                line["logprobs"] = list(run.logprobs)
             await run.thread(self._kept(identity, run.path).add, key, line)
         return completion
 

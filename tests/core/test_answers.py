@@ -63,6 +63,7 @@ from counterpoint.answers import (
         ("#### 2E+3", "2000"),
         ("in step 3e there are 4", "4"),
         ("1_000 sheep", "1000"),
+        ("0x1e5", "5"),
     ],
 )
 def test_the_number_an_answer_ends_with(text: str, number: str) -> None:

@@ -158,3 +158,33 @@ def test_lines_that_others_have_moved_are_found_again(tmp_path: Path) -> None:
         {"key": "dog", "says": "dog's"},
         None,
     ]
+
+
+def test_lines_of_other_lengths_in_the_place_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "k.jsonl"
+    mine, others = (KeptLines(path, {"of": "this"}, "n") for _ in range(2))
+    for key in ("cow", "dog"):
+        mine.add(key, {"says": key})
+    header, _, dog = path.read_text().splitlines()
+    with path.open("r+") as file:
+        file.truncate(0)
+        file.write(f"{header}\n{dog}\n")
+    others.add("elephant", {"says": "a good deal more than either of them did"})
+    assert mine.find("cow") is None
+    mine.add("cow", {"says": "moo"})
+    for kept in (mine, others):
+        found = [kept.find(key) for key in ("cow", "dog", "elephant")]
+        assert [line and line["key"] for line in found] == ["cow", "dog", "elephant"]
+
+
+def test_what_was_deleted_is_kept_again(tmp_path: Path) -> None:
+    path = tmp_path / "k.jsonl"
+    mine = KeptLines(path, {"of": "this"}, "n")
+    for key in ("cow", "dog"):
+        mine.add(key, {"says": key})
+    header, _, dog = path.read_text().splitlines()
+    with path.open("r+") as file:
+        file.truncate(0)
+        file.write(f"{header}\n{dog}\n{dog}\n")  # as long as before
+    mine.add("cow", {"says": "moo"})
+    assert (mine.find("cow") or {}).get("says") == "moo"

@@ -558,7 +558,7 @@ def test_fields_that_verifiers_below_read(stage: Any, engine: Any) -> None:
 
 
 @pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt()])
-@pytest.mark.parametrize("where", ["generator", "verifier", "child"])
+@pytest.mark.parametrize("where", ["generator", "verifier", "child", "own"])
 def test_a_plugin_that_wants_to_leave_ends_its_run_only(stage: Any, engine: Engine, raised: BaseException, where: str) -> None:
     async def leave(*_: Any) -> Any:
         raise raised
@@ -566,16 +566,20 @@ def test_a_plugin_that_wants_to_leave_ends_its_run_only(stage: Any, engine: Engi
     async def ask(node: Any, run: Run, prompt: Prompt) -> None:
         await run.gather(run.generate("a", prompt), run.generate("m", prompt))
 
-    stage.actions |= {"leave": leave, "ask": ask}
+    async def ask_itself(node: Any, run: Run, prompt: Prompt) -> None:
+        await run.gather(run.generate("m", prompt), leave())
+
+    stage.actions |= {"leave": leave, "ask": ask, "ask_itself": ask_itself}
     nodes = {
         "m": {"kind": "fake"},
         "a": {"kind": "script", "action": "leave"},
         "v": {"kind": "script_verifier", "action": "leave"},
         "b": {"kind": "best_of_n", "generators": "m", "n": 2, "verifiers": "v"},
         "c": {"kind": "script", "action": "ask", "child": "a", "model": "m"},
+        "d": {"kind": "script", "action": "ask_itself", "model": "m"},
     }
-    output = {"generator": "a", "verifier": "b", "child": "c"}[where]
+    output = {"generator": "a", "verifier": "b", "child": "c", "own": "d"}[where]
     prompt = {"text": "q", "fields": {"answer": "x"}}
-    with pytest.raises(RunError, match=f"[av]: {type(raised).__name__}"):
+    with pytest.raises(RunError, match=f"[avd]: {type(raised).__name__}"):
         engine.run({"nodes": nodes, "output": output, "sampling": {"max_tokens": 4}}, prompt)
     assert engine.run({"nodes": nodes, "output": "m", "sampling": {"max_tokens": 4}}, "q").finish_reason == "length"

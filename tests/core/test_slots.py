@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from counterpoint import Engine, ModelError, Sampling
 from counterpoint.events import Forward
+from counterpoint.slots import PARKED_IN_ALL
 from counterpoint.testing import assert_drafter_laws, assert_generator_laws, assert_session_laws, make_engine
 
 PROMPTS = ["hello there", "what is a fugue", "a canon at the octave", "b"]
@@ -105,3 +106,13 @@ def test_what_all_scopes_keep_is_bounded() -> None:
             engine.run({"nodes": {"m": {"kind": "fake"}}, "output": "m", "sampling": {"max_tokens": 1}}, "a", scope=str(number))
         (host,) = engine.hosts()
         assert len(host.table.parked) == 256
+        long = "a" * 1000
+        for number in range(100):
+            engine.run(
+                {"nodes": {"m": {"kind": "fake"}}, "output": "m", "sampling": {"max_tokens": 1}}, long, scope=f"l{number}"
+            )
+        longest = max(host.table.length(slot) for slot in host.table.parked)
+        assert longest >= 1000
+        assert longest * len(host.table.parked) <= PARKED_IN_ALL, (
+            "a cache may have as many places for each as the longest needs"
+        )

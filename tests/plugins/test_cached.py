@@ -300,3 +300,33 @@ def test_a_line_that_is_nested_too_deeply_is_named(engine: Engine) -> None:
         out.write('{"key": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
     with make_engine() as fresh, pytest.raises(RunError, match="has a line that is none of what it keeps"):
         fresh.run(recipe(), "hello")
+
+
+def test_recordings_below_are_kept_by_their_turn(engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "r.jsonl"
+    file.write_text(json.dumps({"prompt": "q", "answers": ["first", "second"]}) + "\n")
+    nodes: dict[str, Any] = {
+        "o": {"kind": "fake"},
+        "r": {"kind": "recorded", "file": str(file)},
+        "c": {"kind": "cached", "generator": "r"},
+        "best": {"kind": "best_of_n", "generators": "c", "n": 2, "select": "vote"},
+        "out": {"kind": "cascade", "stages": ["o", "c"], "thresholds": 2.0},
+    }
+    engine.run({"nodes": nodes, "output": "best", "sampling": {"max_tokens": 2}}, "q")
+    assert engine.run({"nodes": nodes, "output": "out", "sampling": {"max_tokens": 2}}, "q").text == "first"
+
+
+def test_what_a_response_holds_back_comes_out_of_a_run_that_is_cancelled(engine: Engine) -> None:
+    nodes = recipe()["nodes"] | {"m": {**MODEL, "end_bias": -99}}
+    asked: dict[str, Any] = {"nodes": nodes, "output": "c", "sampling": {"max_tokens": 400, "temperature": 1.0}}
+    whole = engine.run(asked, "hello").text
+    asked["sampling"]["stop"] = [whole[10:300] + "@"]  # matched for long, and then not
+    stream = engine.stream(asked, "hello")
+    passes = 0
+    for event in stream:
+        passes += isinstance(event, Forward)
+        if passes == 60:
+            stream.cancel()
+    assert stream.wait().finish_reason == "cancelled"
+    assert len(stream.wait().text) > 40
+    assert whole.startswith(stream.wait().text)

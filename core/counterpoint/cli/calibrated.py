@@ -68,7 +68,7 @@ def present(cli: Cli, found: Calibration) -> None:
         _present_thresholds(cli, found.thresholds)
         for stage in found.resumed:
             cli.warn(
-                f"stage {stage + 1} alone costs more than is shown: an earlier stage or a verifier had its model read the prompt"
+                f"stage {stage + 1} alone costs more than is shown: an earlier stage or its verifier had the model read the prompt"
             )
     if missing := found.silent.answers:
         cli.warn(f"{missing} answers have no score, and count as not accepted; the first: {found.silent.first}")

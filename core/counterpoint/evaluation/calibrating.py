@@ -22,9 +22,9 @@ from counterpoint.evaluation.folder import EvaluationFolder
 from counterpoint.evaluation.job import Job, configuration_of
 from counterpoint.evaluation.outcomes import by_example
 from counterpoint.evaluation.records import Record
-from counterpoint.graph import build_graph
 from counterpoint.imperfect import ImperfectVerifier
 from counterpoint.node import Node, Verifier
+from counterpoint.plan import Plan
 from counterpoint.recipe import Recipe, load_recipe
 from counterpoint.registry import Registry
 from counterpoint.verification import Accepting
@@ -81,7 +81,7 @@ class Calibration:
     thresholds: Thresholds | None = None
     """For stages."""
     resumed: tuple[int, ...] = ()
-    """Stages whose model an earlier stage or a verifier uses as well: it had read the prompt by then, so that what such a stage costs
+    """Stages whose model an earlier stage or its verifier uses as well: it had read the prompt by then, so that what such a stage costs
     alone is more than the thresholds say."""
     silent: Missing = Missing()
     """On which the strategy's verifier abstained or failed: they count as not accepted. Empty ones, which nobody is asked about, are
@@ -152,7 +152,7 @@ def calibrate(
         if cancelled is not None and cancelled.is_set():
             return None
         found = _found(loaded, job, strategy, name, records, goal or Goal(), stakes or Stakes())
-        return replace(found, resumed=_resumed(job.recipe, name, used.registry)) if strategy.in_stages else found
+        return replace(found, resumed=_resumed(used.plan(job.recipe), name)) if strategy.in_stages else found
 
 
 def calibration_job(
@@ -257,21 +257,18 @@ def _found(
     return replace(found, thresholds=thresholds)
 
 
-def _resumed(recipe: Recipe, name: str, registry: Registry) -> tuple[int, ...]:
+def _resumed(plan: Plan, name: str) -> tuple[int, ...]:
     """Stages that find the prompt read, by number."""
-    graph = build_graph(recipe, registry)
 
     def models(target: str | Node) -> set[str]:
-        return {graph.nodes[path].model_dump_json() for path in graph.leaves(graph.path_of(target))}
+        return {plan.facts[path].key for path in plan.graph.leaves(plan.graph.path_of(target)) if path in plan.facts}
 
-    references = [(role, models(target)) for _, role, target in recipe.nodes[name].references()]
-    seen = set[str]().union(*(used for role, used in references if role is Verifier))
-    found = []
-    for number, used in enumerate(used for role, used in references if role is not Verifier):
-        if used & seen:
-            found.append(number)
-        seen |= used
-    return tuple(found)
+    references = list(plan.graph.nodes[name].references())
+    stages = [models(target) for _, role, target in references if role is not Verifier]
+    verifiers = [models(target) for _, role, target in references if role is Verifier]  # one for all, or one for each
+    return tuple(
+        number for number in range(1, len(stages)) if stages[number] & set().union(*stages[:number], *verifiers[:number])
+    )
 
 
 def _missing(scorer: str, records: list[Record], why: str) -> Missing:

@@ -62,6 +62,13 @@ class Origin(ABC):
     def remove(self) -> int:
         """Deletes what the store holds of it; returns the bytes freed. The caller holds the lock."""
 
+    def check_removable(self) -> None:
+        """Refuses what is not the store's to remove.
+
+        Raises:
+            ModelError: so it is.
+        """
+
     def bytes_to_fetch(self) -> int | None:
         """Bytes that getting it would download; None where that cannot be told."""
         try:
@@ -248,9 +255,11 @@ class OwnFolder(Origin):
         if self.find(ignore) is None:
             raise self.absent("does not exist")
 
-    def remove(self) -> int:
+    def check_removable(self) -> None:
         if self._place.is_dir():
             raise ModelError(f"{self._place} is not in the store", hint="delete the folder yourself if you no longer want it")
+
+    def remove(self) -> int:
         return 0
 
     @property
@@ -274,6 +283,8 @@ class OwnFile(Origin):
         return str(self._place)
 
     def find(self, report: ProgressCallback) -> ModelFiles | None:
+        if not self._place.is_file():  # no longer
+            return None
         licence = _licence(self._place)
         home = self._home(report)
         return ModelFiles(converted(home), self._place, licence, f"path:{self._place}#sha256:{home.name}")
@@ -283,7 +294,7 @@ class OwnFile(Origin):
             self._convert(self._place, self._home(report), report)
 
     def remove(self) -> int:
-        return files.remove(self._home(ignore))
+        return files.remove(self._home(ignore)) if self._place.is_file() else 0
 
     @property
     def _place(self) -> Path:

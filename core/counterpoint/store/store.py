@@ -179,6 +179,7 @@ class ModelStore:
             ModelError: it is a folder outside the store.
         """
         origin = self._origin(source)
+        origin.check_removable()
         with self._locked(origin, ignore):
             freed = origin.remove()
         if not freed:

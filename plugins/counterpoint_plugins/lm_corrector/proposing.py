@@ -10,7 +10,6 @@ from pydantic import Field, field_validator, model_validator
 
 from counterpoint.plugin import (
     BudgetMeter,
-    BudgetSpent,
     Completion,
     CounterpointError,
     Generator,
@@ -154,8 +153,6 @@ class Proposing(Node):
             path = run.path_of(generator)
             try:
                 completion = await run.generate(generator, worded, budget=budget, sampling=sampling, keep_partial=True)
-            except BudgetSpent:
-                raise
             except CounterpointError as error:
                 candidate = Candidate(number, path, None, f"failed: {error.message}", error.hint)
             except Exception as error:  # noqa: BLE001 (a plugin may raise anything, and there are others)
