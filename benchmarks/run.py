@@ -29,6 +29,7 @@ ALL = (
     "best_of_n",
     "humaneval",
     "budget_reallocation",
+    "cascade",
 )
 """All but `cross_model_control`, `corrector` and `verifiers`, which need artifacts that take half an hour and more to train."""
 

@@ -1,6 +1,6 @@
 """Choosing among eight answers to GSM8K problems: the first, majority vote, likelihood, a learned verifier, and an oracle.
 
-    counterpoint train train-verifier      # about an hour on two cores, sampling included
+    counterpoint train train-verifier      # 40 minutes on two cores, sampling included
     python benchmarks/verifiers.py         # about an hour and a half; goes on where it was stopped
 
 200 problems of the test set, eight answers each of the 0.5B (T = 0.7, at most 256 tokens), made once and kept in
