@@ -66,6 +66,11 @@ def right(record: Record) -> float:
     return float((record.scores["numeric_match"].value or 0.0) >= 0.5)
 
 
+def length(record: Record) -> float | None:
+    """A ranker that knows nothing: characters of an answer that ended by itself."""
+    return None if record.finish_reason == "length" else float(len(record.text))
+
+
 def voted(records: list[Record], k: int) -> float:
     """Accuracy of the majority among k of the answers, over all choices of k; a tie goes to the answer that came first."""
     extract = extractor("number")
@@ -117,6 +122,7 @@ def main() -> None:
         "majority vote": lambda example, k: voted(samples[example], k),
         "likelihood": lambda example, k: ranked(samples[example], rows[example]["likelihood"], k),
         "learned": lambda example, k: ranked(samples[example], rows[example]["learned"], k),
+        "longest whole answer": lambda example, k: ranked(samples[example], [length(one) for one in samples[example]], k),
         "oracle": lambda example, k: pass_at_k(SAMPLES, int(sum(map(right, samples[example]))), k),
     }
     table: dict[str, Any] = {}
@@ -130,9 +136,14 @@ def main() -> None:
                 "minus one sample": [round(100 * value, 1) for value in (gain.value, gain.low, gain.high)],
             }
     cut = sum(record.finish_reason == "length" for record in result.records)
+    bare = [record for record in result.records if len(record.text.split()) <= 2]
     summary = {
         "what": f"{len(samples)} problems of GSM8K's test set, {SAMPLES} answers of the 0.5B at T = 0.7, at most {TOKENS} tokens",
+        "answers": len(result.records),
+        "right": int(sum(map(right, result.records))),
         "cut off": cut,
+        "a bare number": len(bare),
+        "right among these": int(sum(map(right, bare))),
         "gflops of an answer": round(result.analysis.costs.flops / 1e9, 1),
         "gflops to score eight": {
             name: round(statistics.fmean(row[f"{name}_gflops"] for row in rows.values()), 1) for name in RANKERS
