@@ -1,8 +1,8 @@
 """A cascade from the 0.5B to the 1.5B by the small model's confidence: what thresholds that calibration finds are worth.
 
-    python benchmarks/cascade.py               # HumanEval and 100 problems of GSM8K; goes on where it was stopped
+    python benchmarks/cascade.py               # half an hour; goes on where it was stopped
 
-Both models answer every example once, greedily, on llama.cpp (the files are quantised; ``--backend huggingface`` runs them
+The first 120 problems of HumanEval. Both models answer each of them once, greedily, on llama.cpp (the files are quantised; ``--backend huggingface`` runs them
 otherwise), and are kept in ``results/cascade``. From these answers `counterpoint calibrate` finds thresholds for several goals;
 quality and cost are of examples that did not choose them. Beside them is what sending as many examples to the large model by lot
 would give at the same cost: a confidence that tells nothing does no better. FLOPs are counted, nothing is timed.
@@ -25,7 +25,7 @@ from counterpoint.evaluation.calibrating import calibrate
 from counterpoint.evaluation.folder import EvaluationFolder
 
 FOLDER = RESULTS / "cascade"
-DATA = {"humaneval": ("humaneval.jsonl", None), "gsm8k": ("gsm8k_test_200.jsonl", 100)}
+DATA, PROBLEMS = "humaneval.jsonl", 120
 GOALS = {
     "cost 50 %": Goal(cost=0.5, relative=True),
     "cost 75 %": Goal(cost=0.75, relative=True),
@@ -47,32 +47,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", default="llama_cpp")
     options = parser.parse_args()
-    summary: dict[str, Any] = {"backend": options.backend, "max_tokens": TOKENS}
+    summary: dict[str, Any] = {"backend": options.backend, "max_tokens": TOKENS, "goals": {}}
     with cp.Engine(offline=True) as engine:
         recipe = with_backend(engine.recipe("cascade"), options.backend, engine.registry)
-        for name, (data, limit) in DATA.items():
-            folder = EvaluationFolder(FOLDER / name)
-            FOLDER.mkdir(parents=True, exist_ok=True)
-            rows = {}
-            for goal_name, goal in GOALS.items():
-                with Counting(Cli(engine.registry), name) as counting:
-                    found = calibrate(
-                        recipe,
-                        data,
-                        engine=engine,
-                        goal=goal,
-                        limit=limit,
-                        out=folder.path,
-                        progress=counting,
-                        sampling=cp.Sampling(temperature=0.0, max_tokens=TOKENS),
-                        in_flight=8,
-                    )
-                assert found is not None
-                row = plain(found)
-                row["by lot at this cost"] = by_lot(row["alone"], row["cost"]["value"])
-                rows[goal_name] = row
-            folder.pack()
-            summary[name] = rows
+        for name, goal in GOALS.items():
+            with Counting(Cli(engine.registry), "cascade") as counting:
+                found = calibrate(
+                    recipe,
+                    DATA,
+                    engine=engine,
+                    goal=goal,
+                    limit=PROBLEMS,
+                    out=FOLDER,
+                    progress=counting,
+                    sampling=cp.Sampling(temperature=0.0, max_tokens=TOKENS),
+                    in_flight=8,
+                )
+            assert found is not None
+            row = plain(found)
+            row["by lot at this cost"] = by_lot(row["alone"], row["cost"]["value"])
+            summary["goals"][name] = row
+    EvaluationFolder(FOLDER).pack()
     Results("cascade").summarize(summary)
 
 
