@@ -2,10 +2,10 @@
 
     python benchmarks/cascade.py               # half an hour; goes on where it was stopped
 
-The first 120 problems of HumanEval. Both models answer each of them once, greedily, on llama.cpp (the files are quantised; ``--backend huggingface`` runs them
-otherwise), and are kept in ``results/cascade``. From these answers `counterpoint calibrate` finds thresholds for several goals;
-quality and cost are of examples that did not choose them. Beside them is what sending as many examples to the large model by lot
-would give at the same cost: a confidence that tells nothing does no better. FLOPs are counted, nothing is timed.
+The first 120 problems of HumanEval. Both models answer each of them once, greedily, on llama.cpp (the files are quantised;
+``--backend huggingface`` runs them otherwise), and are kept in ``results/cascade``. From these answers `counterpoint calibrate`
+finds thresholds for several goals; quality and cost are of examples that did not choose them. Beside them is what asking one of the
+two models by lot gives at the same cost: a cascade has to beat that. FLOPs are counted, nothing is timed.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ TOKENS = 320
 
 
 def by_lot(alone: list[dict[str, float]], cost: float) -> float:
-    """Quality where the small model answers all and the large one, by lot, as many as the cost allows."""
+    """Quality where the large model is asked, by lot, about as many examples as the cost allows, and the small one about the others."""
     small, large = alone
-    share = min(1.0, max(0.0, (cost - small["cost"]) / large["cost"]))
+    share = min(1.0, max(0.0, (cost - small["cost"]) / (large["cost"] - small["cost"])))
     return small["quality"] + share * (large["quality"] - small["quality"])
 
 
