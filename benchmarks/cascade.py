@@ -2,7 +2,7 @@
 
     python benchmarks/cascade.py               # half an hour; goes on where it was stopped
 
-The first 120 problems of HumanEval. Both models answer each of them once, greedily, on llama.cpp (the files are quantised;
+The first 100 problems of HumanEval. Both models answer each of them once, greedily, on llama.cpp (the files are quantised;
 ``--backend huggingface`` runs them otherwise), and are kept in ``results/cascade``. From these answers `counterpoint calibrate`
 finds thresholds for several goals; quality and cost are of examples that did not choose them. Beside them is what asking one of the
 two models by lot gives at the same cost: a cascade has to beat that. FLOPs are counted, nothing is timed.
@@ -25,7 +25,7 @@ from counterpoint.evaluation.calibrating import calibrate
 from counterpoint.evaluation.folder import EvaluationFolder
 
 FOLDER = RESULTS / "cascade"
-DATA, PROBLEMS = "humaneval.jsonl", 120
+DATA, PROBLEMS = "humaneval.jsonl", 100
 GOALS = {
     "cost 50 %": Goal(cost=0.5, relative=True),
     "cost 75 %": Goal(cost=0.75, relative=True),
