@@ -11,6 +11,7 @@ two models by lot gives at the same cost: a cascade has to beat that. FLOPs are 
 from __future__ import annotations
 
 import argparse
+import statistics
 from typing import Any
 
 from common import RESULTS, Results
@@ -22,6 +23,7 @@ from counterpoint.cli.console import Cli
 from counterpoint.cli.evaluating import Counting
 from counterpoint.evaluation.accepting import Goal
 from counterpoint.evaluation.calibrating import calibrate
+from counterpoint.evaluation.candidates import OWN_SCORE
 from counterpoint.evaluation.folder import EvaluationFolder
 
 FOLDER = RESULTS / "cascade"
@@ -67,7 +69,16 @@ def main() -> None:
             row = plain(found)
             row["by lot at this cost"] = by_lot(row["alone"], row["cost"]["value"])
             summary["goals"][name] = row
-    EvaluationFolder(FOLDER).pack()
+    folder = EvaluationFolder(FOLDER)
+    small = [record for record in folder.records() if record.sample == 0]
+    known = [(record.scores[OWN_SCORE].value or 0.0, record.scores["unit_tests"].value == 1) for record in small]
+    summary["confidence of the small model"] = {
+        "0.9 or more": sum(value >= 0.9 for value, _ in known),
+        "0.95 or more": sum(value >= 0.95 for value, _ in known),
+        "median of right answers": round(statistics.median(value for value, right in known if right), 3),
+        "median of wrong answers": round(statistics.median(value for value, right in known if not right), 3),
+    }
+    folder.pack()
     Results("cascade").summarize(summary)
 
 
