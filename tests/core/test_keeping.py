@@ -165,6 +165,7 @@ def test_lines_of_other_lengths_in_the_place_of_ours(tmp_path: Path) -> None:
     mine, others = (KeptLines(path, {"of": "this"}, "n") for _ in range(2))
     for key in ("cow", "dog"):
         mine.add(key, {"says": key})
+    assert mine.find("dog") is not None  # so that all has been looked at
     header, _, dog = path.read_text().splitlines()
     with path.open("r+") as file:
         file.truncate(0)
