@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import ActiveBinding
 from textual.screen import Screen
@@ -23,7 +23,7 @@ from counterpoint_tui.comparing import Subject, load
 from counterpoint_tui.library import COMMANDS, RecipeEntry, does
 from counterpoint_tui.panels import offending_panel
 from counterpoint_tui.screens import screen_class
-from counterpoint_tui.screens.base import MIN_HEIGHT, MIN_WIDTH, Dialog
+from counterpoint_tui.screens.base import MIN_HEIGHT, MIN_WIDTH, CounterpointScreen, Dialog
 from counterpoint_tui.screens.dialogs import ErrorDialog, HelpDialog, Question
 from counterpoint_tui.screens.pulling import PullDialog
 from counterpoint_tui.settings import load_settings, save_settings
@@ -115,6 +115,14 @@ class CounterpointApp(App[None], inherit_bindings=False):
             shown = "\n".join(self.key_map.problems)
             hint = f"the keys in {keys.key_file()} that are right are in force, for the others the defaults; F1 shows all keys"
             self.push_screen(ErrorDialog(f"{keys.key_file()}:\n{shown}", hint))
+
+    async def on_event(self, event: events.Event) -> None:
+        """Shows a key to the screen before it is on its way."""
+        if isinstance(event, events.Key) and not event.is_forwarded and self.screen_stack:
+            screen = self.screen_stack[-1]
+            if isinstance(screen, CounterpointScreen):
+                screen.before_key(event)
+        await super().on_event(event)
 
     async def on_unmount(self) -> None:
         """Stores what runs, and what is kept between starts."""

@@ -71,7 +71,7 @@ ACTIONS = (
     Action("home.previous_section", "left", "Previous list", "of recipes, runs, evaluations …", shown=False),
     Action("home.mark", "space", "Mark", "a run or an evaluation, to compare it with another one"),
     Action("home.compare", "f6", "Compare", "what is marked with what is under the cursor"),
-    Action("home.clear_search", "escape", "Clear search", "all entries again"),
+    Action("home.clear_search", "escape", "Clear search", "all entries again", priority=True),
     Action("recipe.run", "f5", "Run", "this recipe, as it stands here, on the prompt"),
     Action("recipe.save", "ctrl+s", "Save", "as a recipe of your own"),
     Action("recipe.pull", "f3", "Download", "the models that are missing"),

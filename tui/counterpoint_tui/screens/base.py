@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -54,6 +55,9 @@ class CounterpointScreen(Screen[None]):
         if now != self._offered:
             self._offered = now
             self.refresh_bindings()
+
+    def before_key(self, event: events.Key) -> None:
+        """Looks at a key before anything on the screen gets it; it then goes to what has the focus."""
 
     def action_next_part(self) -> None:
         """Shows the next part."""

@@ -257,17 +257,23 @@ class HomeScreen(CounterpointScreen):
         """Keys with a meaning on this screen, whether they have one now or not."""
         return self.application.key_map.bound("app", "home", "list")
 
-    def on_key(self, event: events.Key) -> None:
-        """Letters typed on the list begin a search; arrows typed in the search move the list's cursor."""
-        search, rows = self.query_one("#search", Input), self.query_one(RowList)
-        if self.focused is search and event.key in ("down", "up"):
-            rows.action_move(1 if event.key == "down" else -1)
-        elif self.focused is search and event.key in ("pagedown", "pageup"):
-            rows.action_page(1 if event.key == "pagedown" else -1)
-        elif self.focused in (rows, search) and event.character and event.is_printable and event.key not in self._bound:
-            search.focus()  # what was typed before it had the focus comes here, too: no letter of a quick hand is lost
+    def before_key(self, event: events.Key) -> None:
+        """A letter typed on the list begins a search: the field gets the focus before the letter, so that it gets all in order."""
+        typed = event.character and event.is_printable and event.key not in self._bound
+        if typed and self.focused is self.query_one(RowList):
+            search = self.query_one("#search", Input)
             search.cursor_position = len(search.value)
-            search.insert_text_at_cursor(event.character)
+            self.set_focus(search)
+
+    def on_key(self, event: events.Key) -> None:
+        """Arrows typed in the search move the list's cursor."""
+        rows = self.query_one(RowList)
+        if self.focused is not self.query_one("#search", Input):
+            return
+        if event.key in ("down", "up"):
+            rows.action_move(1 if event.key == "down" else -1)
+        elif event.key in ("pagedown", "pageup"):
+            rows.action_page(1 if event.key == "pagedown" else -1)
         else:
             return
         event.stop()
