@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from counterpoint import paths
 from counterpoint.errors import RunError
+from counterpoint.printable import whole
 
 SCHEMA: Final = 1
 """Version of the file format."""
@@ -103,7 +104,7 @@ class KeptLines:
                 if self._current(key) is not None:
                     return
                 begin = "" if self._read else self._first_line
-                self._append((begin + json.dumps({"key": key, **line}, ensure_ascii=False) + "\n").encode())
+                self._append((begin + json.dumps(whole({"key": key, **line}), ensure_ascii=False) + "\n").encode())
 
     def check(self) -> None:
         """Looks at what is there.

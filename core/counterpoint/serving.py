@@ -17,6 +17,7 @@ from counterpoint.prompt import Prompt
 from counterpoint.recipe import Recipe
 from counterpoint.registry import Registry
 from counterpoint.rendering import render
+from counterpoint.training.makers import standing
 
 if TYPE_CHECKING:
     from counterpoint.host import ModelHost
@@ -74,6 +75,7 @@ class Serving:
         """The checked plan of a recipe; made once while its models stay in the store."""
         parts = recipe.to_dict() | dict.fromkeys(("seed", "sampling", "budget", "prompt", "name", "description"))
         key = json.dumps([parts, recipe.sampling.model_dump_json(), prompt.text is None, sorted(prompt.fields)])
+        key += standing(key)  # an artifact may have been made anew under its old name
         task = self._plans.get(key)
         if task is None:
             task = self._plans[key] = asyncio.get_running_loop().create_task(self._make_plan(recipe, prompt))

@@ -72,7 +72,7 @@ class Learned(Verifier):
             return  # the plan says so, and how to make it
         card = read_card(name) or {}
         head = card.get("head")
-        if not isinstance(head, dict) or not (folder / _HEAD).is_file():
+        if not isinstance(head, dict) or not isinstance(card.get("model"), dict) or not (folder / _HEAD).is_file():
             plan.refuse(
                 f"artifact:{name} is no verifier but {card.get('what', 'something else')}", "name what a verifier_training made"
             )
@@ -123,8 +123,12 @@ class Learned(Verifier):
 
     def _artifact(self, model: Node) -> str | None:
         """Name of the artifact that holds the head."""
-        named = [self.head] if self.head is not None else [value for _, value in model if isinstance(value, str)]
-        return next((value.removeprefix(_PREFIX) for value in named if value.startswith(_PREFIX)), None)
+        if self.head is not None:
+            return self.head.removeprefix(_PREFIX)
+        # an adapter before its base, which may be an artifact too
+        fields = sorted(((name, value) for name, value in model if isinstance(value, str)), key=lambda one: one[0] != "adapter")
+        named = [value.removeprefix(_PREFIX) for _, value in fields if value.startswith(_PREFIX)]
+        return next((name for name in named if "head" in (read_card(name) or {})), named[0] if named else None)
 
 
 async def _last(session: Session, ids: Sequence[int]) -> Tensor:
@@ -140,8 +144,12 @@ def _read_head(folder: Path, path: str) -> Mapping[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(folder / _HEAD)
-    except (OSError, SafetensorError) as error:
+        head = load_file(folder / _HEAD)
+        width = (read_card(folder.name) or {})["head"]["width"]
+        if [tuple(head[name].shape) for name in ("weight", "bias")] != [(width,), (1,)]:
+            raise ValueError(f"its card says that it has {width} weights and a bias")
+        return head
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
         raise ModelError(
             f"{path}: cannot read the head in {folder}: {error}",
             hint=f"`counterpoint models verify artifact:{folder.name}` checks the files",

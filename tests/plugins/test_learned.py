@@ -185,3 +185,18 @@ def test_a_head_that_cannot_be_read(engine: cp.Engine, made: Made, tmp_path: Pat
     assert "models verify artifact:judge" in error.hint
     head.unlink()
     assert "artifact:judge is no verifier" in findings(engine, recipe)
+
+
+def test_a_head_of_another_shape(engine: cp.Engine, made: Made) -> None:
+    recipe = made()
+    head = paths.artifacts() / "judge" / "head.safetensors"
+    for tensors in ({"weight": torch.ones(16), "bias": torch.ones(1)}, {"bias": torch.ones(1)}, {"weight": torch.ones(32, 1)}):
+        save_file(tensors, head)
+        error = engine.verify(recipe, "what is 2 and 3", TEXTS).wait().error
+        assert isinstance(error, cp.ModelError)
+        assert "cannot read the head" in error.message
+
+
+def test_a_card_without_its_model(engine: cp.Engine, made: Made) -> None:
+    with pytest.raises(cp.RecipeError, match="is no verifier"):
+        engine.plan(made(model=None)).check()

@@ -109,6 +109,7 @@ class Dataset:
             prefix = fill(words.prefix or "", example.columns, f"{place}: the prefix")
             if not text.strip():
                 raise EvaluationError(f"{place}: the prompt is empty", hint="the template has to say something")
+            check_characters(place, text, prefix)
             made[example.id] = Prompt(text=text, prefix=prefix, fields=example.columns)
         return made
 
@@ -208,6 +209,19 @@ def _card(path: Path) -> Card:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, place)) or 'card'}: {text}" for place, text in describe_validation(error))
         raise EvaluationError(f"{path}: {problems}", hint=f"a card has: {', '.join(Card.model_fields)}") from None
+
+
+def check_characters(place: str, *texts: str) -> None:
+    """Refuses halves of surrogate pairs, which JSON can spell and no tokenizer reads.
+
+    Raises:
+        EvaluationError: there is one, naming the place.
+    """
+    if any("\ud800" <= char <= "\udfff" for text in texts for char in text):
+        raise EvaluationError(
+            f"{place}: its text holds half of a surrogate pair, which is no character",
+            hint="remove the line, or write it anew from its source",
+        )
 
 
 def json_lines(path: Path) -> list[tuple[str, Any]]:

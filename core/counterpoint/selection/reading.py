@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from counterpoint.errors import EvaluationError
-from counterpoint.evaluation.dataset import data_file, fill, json_lines
+from counterpoint.evaluation.dataset import check_characters, data_file, fill, json_lines
 from counterpoint.prompt import Completion, Prompt
 from counterpoint.registry import describe_validation
 
@@ -105,12 +105,7 @@ def _line(place: str, row: Any, layout: Layout, required: Mapping[str, str]) -> 
             if not isinstance(one, str):
                 raise _no_text(place, name, one)
             found.append(one)
-    for text in (asked, *found):
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise EvaluationError(
-                f"{place}: its text holds half of a surrogate pair, which is no character",
-                hint="remove the line, or write it anew from its source",
-            )
+    check_characters(place, asked, *found)
     fields = {
         name: _column(place, row, name, f"the verifier '{verifier}' reads it; name another recipe, or add the column")
         for name, verifier in required.items()

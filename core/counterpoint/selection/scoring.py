@@ -152,7 +152,7 @@ def run_score(
         with _partial_errors(partial):
             for number in range(len(job.lines)):
                 if (kept := partial.find(str(number))) is not None:
-                    take(number, LineScores(tuple(kept["scores"]), kept["problem"]))
+                    take(number, _taken(partial, kept, len(job.lines[number].answers)))
     if progress is not None:
         progress(state)
     if len(scores) < len(job.lines):
@@ -170,6 +170,19 @@ def run_score(
         for path in (partial.path, partial.path.with_name(f".{partial.path.name}.lock")):
             path.unlink(missing_ok=True)
     return scored
+
+
+def _taken(partial: KeptLines, kept: Mapping[str, Any], count: int) -> LineScores:
+    """A line's scores as they are kept."""
+    scores, problem = kept.get("scores"), kept.get("problem")
+    if (
+        not isinstance(scores, list)
+        or len(scores) != count
+        or not all(score is None or isinstance(score, int | float) for score in scores)
+        or not isinstance(problem, str)
+    ):
+        raise partial.damaged(kept)
+    return LineScores(tuple(scores), problem)
 
 
 @contextlib.contextmanager

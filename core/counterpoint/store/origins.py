@@ -234,6 +234,10 @@ class Artifact(Origin):
         return paths.artifacts() / self.source.location
 
     @property
+    def _remedy(self) -> str:
+        return f"remove it with `counterpoint models rm {self.name}`, and train it anew with its recipe"
+
+    @property
     def _way_here(self) -> str:
         return "make it with the recipe that trains it: `counterpoint train RECIPE`"
 

@@ -6,6 +6,7 @@ has the loop of :mod:`counterpoint.training.loop` do the rest; that module, and 
 import torch, and are imported inside methods. Importing this one loads neither torch nor transformers.
 """
 
+from counterpoint.evaluation.dataset import check_characters
 from counterpoint.training.cards import Trained, card_of, describe, identity, sha256, source_of
 from counterpoint.training.examples import Side, batch_of, fitting, micro_batches, split, steps_per_epoch
 from counterpoint.training.makers import how_to_make
@@ -40,6 +41,7 @@ __all__ = [
     "artifact_folder",
     "batch_of",
     "card_of",
+    "check_characters",
     "describe",
     "encode_pairs",
     "encode_prompt",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -36,29 +36,53 @@ class Side(Generic[T]):
 
 
 def split(
-    examples: Sequence[T], share: float, seed: int, path: str, *, measured: Sequence[T] | None = None, noun: str = "examples"
+    examples: Sequence[T],
+    share: float,
+    seed: int,
+    path: str,
+    *,
+    measured: Sequence[T] | None = None,
+    same: Callable[[T], Hashable] | None = None,
+    noun: str = "examples",
 ) -> tuple[list[T], list[T]]:
     """Examples to train on, and those that are held out: ``measured`` if given, else a share drawn by the seed.
+
+    Args:
+        examples: all of them.
+        share: to be held out.
+        seed: of the draw.
+        path: of the trainer, for errors.
+        measured: what is held out instead.
+        same: what examples have in common that are held out together or not at all, as those of one question.
+        noun: what the things are called that are drawn.
 
     Raises:
         EvaluationError: nothing is left to train on.
     """
     if measured is not None:
         return list(examples), list(measured)
-    count = max(1, round(share * len(examples))) if share else 0
-    chosen = set(random.Random(f"{seed}|held out").sample(range(len(examples)), count))
-    if len(chosen) == len(examples):
+    keys: list[Hashable] = [*range(len(examples))] if same is None else [same(example) for example in examples]
+    groups = list(dict.fromkeys(keys))
+    count = max(1, round(share * len(groups))) if share else 0
+    chosen = set(random.Random(f"{seed}|held out").sample(groups, count))
+    if len(chosen) == len(groups):
         raise EvaluationError(
-            f"{path}: nothing is left to train on: {len(examples)} {noun}, and {count} held out", hint="add data"
+            f"{path}: nothing is left to train on: {len(groups)} {noun}, and {count} held out", hint="add data"
         )
     return (
-        [example for index, example in enumerate(examples) if index not in chosen],
-        [example for index, example in enumerate(examples) if index in chosen],
+        [example for key, example in zip(keys, examples, strict=True) if key not in chosen],
+        [example for key, example in zip(keys, examples, strict=True) if key in chosen],
     )
 
 
 def fitting(
-    examples: Sequence[PlacedT], max_length: int, too_long: Literal["refuse", "drop"], path: str, file: object
+    examples: Sequence[PlacedT],
+    max_length: int,
+    too_long: Literal["refuse", "drop"],
+    path: str,
+    file: object,
+    *,
+    allow_none: bool = False,
 ) -> list[PlacedT]:
     """Examples of at most ``max_length`` tokens; longer ones are refused or left out.
 
@@ -68,6 +92,7 @@ def fitting(
         too_long: what happens to longer ones.
         path: of the trainer, for errors.
         file: where the examples come from, for errors.
+        allow_none: whether all of them may be left out.
 
     Raises:
         EvaluationError: an example is too long, naming the first, or all of them are.
@@ -80,7 +105,7 @@ def fitting(
             f"({len(examples) - len(kept)} of {len(examples)} examples are too long)",
             hint="raise max_length, or set too_long to drop, which leaves them out",
         )
-    if examples and not kept:
+    if examples and not kept and not allow_none:
         raise EvaluationError(f"{file}: all {len(examples)} examples are too long", hint="raise max_length")
     return kept
 

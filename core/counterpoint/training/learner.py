@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -97,7 +98,7 @@ class Learner:
                 warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for something by its old name
                 torch.manual_seed(seed % 2**63)
                 self._peft = get_peft_model(module, config)
-        except ValueError as error:
+        except (ValueError, re.error) as error:
             raise Unsupported(f"{path}: {error}", hint="see the field lora_modules") from error
         return self._peft.base_model.model
 

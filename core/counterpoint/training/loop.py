@@ -271,7 +271,9 @@ class _Loop(Generic[T]):
         self._workshop.checkpoint(self.standing.step, tensors, asdict(self.standing))
 
     def _resume(self) -> None:
-        found = self._workshop.latest()
+        # at the end the best weights are wanted: without them nothing later than the checkpoint before them is of use
+        best = self._workshop.step_of("best")
+        found = self._workshop.latest(lambda state: state["best"] is None or (best is not None and state["best_step"] <= best))
         if found is None:
             self._workshop.rewind(-1)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -10,14 +11,28 @@ from counterpoint import paths
 from counterpoint.node import Node, Trainer
 from counterpoint.recipe import recipe_files
 from counterpoint.registry import Registry
+from counterpoint.store.manifest import MANIFEST
 
 _PREFIX = "artifact:"
+_NAMED = re.compile(r'"artifact:([A-Za-z0-9][A-Za-z0-9._-]*)"')
 
 
 def absent_artifact(node: Node) -> str | None:
     """An artifact that a node's fields name and that is not there, as ``artifact:NAME``; None when there is none."""
     named = [value for _, value in node if isinstance(value, str) and value.startswith(_PREFIX)]
     return next((value for value in named if not (paths.artifacts() / value.removeprefix(_PREFIX)).is_dir()), None)
+
+
+def standing(recipe: str) -> str:
+    """What there is at this moment of the artifacts that a recipe, as JSON, names: one that is made anew is told apart."""
+    found = []
+    for name in sorted(set(_NAMED.findall(recipe))):
+        try:
+            status = (paths.artifacts() / name / MANIFEST).stat()
+        except OSError:
+            continue
+        found.append(f"{name}:{status.st_ino}-{status.st_mtime_ns}")
+    return "|".join(found)
 
 
 def how_to_make(node: Node, registry: Registry) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoint.errors import EvaluationError, ModelError
-from counterpoint.evaluation.dataset import _parallel, data_file, json_lines
+from counterpoint.evaluation.dataset import _parallel, check_characters, data_file, json_lines
 from counterpoint.node import LeafModel
 from counterpoint.prompt import Prompt
 from counterpoint.rendering import render
@@ -109,6 +109,7 @@ def _text(place: str, row: Any, column: str, field: str) -> str:
         raise EvaluationError(f"{place}: column '{column}' is no text but {value!r}", hint="quote it, or remove the line")
     if not value.strip():
         raise EvaluationError(f"{place}: column '{column}' is empty", hint="there is nothing to train on: remove the line")
+    check_characters(place, value)
     return value
 
 

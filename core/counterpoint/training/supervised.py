@@ -17,7 +17,9 @@ class SupervisedTraining(Trainer):
     """A trainer that runs :func:`counterpoint.training.loop.fit`. A subclass says what it learns from, and of which loss."""
 
     artifact: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of what is made; other recipes load it as `artifact:NAME`."
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="Name of what is made; other recipes load it as `artifact:NAME`.",
     )
     held_out: float = Field(
         default=0.05,
@@ -127,4 +129,16 @@ class FineTuning(SupervisedTraining):
         if self.learn == "lora" and importlib.util.find_spec("peft") is None:
             plan.refuse(
                 "learn: lora needs the peft package", "pip install 'counterpoint[adapters]', or set learn to another value"
+            )
+        if self.learn != "lora" and self.save == "adapter":
+            plan.warn(f"save: adapter says nothing where learn is {self.learn}", "leave it out, or set learn to lora")
+
+    def check_trainable(self, plan: NodePlan, model: str | Node, *, encoders: bool = False) -> None:
+        """Refuses, besides, a new adapter beside one that the model has: whoever loaded the new one would miss the other."""
+        super().check_trainable(plan, model, encoders=encoders)
+        path, node = plan.resolve(model)
+        if self.learn == "lora" and self.save == "adapter" and (had := getattr(node, "adapter", None)):
+            plan.refuse(
+                f"'{path}' has the adapter {had} already, and a model is loaded with one",
+                "set save to merged: the artifact then holds both",
             )

@@ -11,9 +11,10 @@ Layout under ``counterpoint.paths.artifacts()``::
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ CARD: Final = manifest.MANIFEST
 """The file in an artifact's folder that says what it is, as JSON."""
 LOSSES: Final = "losses.jsonl"
 _SETTINGS: Final = "settings.json"
+_WRITTEN_BY_A_KILLED_PROCESS: Final = re.compile(r"\.(checkpoint-\d+|best|losses\.jsonl)\.\d+")
 _KEPT: Final = 2  # checkpoints: should the latest be damaged, the one before it is still there
 
 
@@ -60,6 +62,7 @@ class Workshop:
             RunError: the artifact is there already, or another process makes it.
         """
         if self.target.exists():
+            self._clear_up()
             raise RunError(
                 f"{self.node}: the artifact '{self.name}' is there already",
                 hint=f"recipes use it as artifact:{self.name}; give another name, or remove it with "
@@ -73,7 +76,16 @@ class Workshop:
                 raise RunError(
                     f"{self.node}: another process is training '{self.name}'", hint="wait for it, or give another name"
                 ) from None
+            for file in self.path.iterdir():
+                if _WRITTEN_BY_A_KILLED_PROCESS.fullmatch(file.name):
+                    file.unlink()
         return self
+
+    def _clear_up(self) -> None:
+        """Removes the working folder of an artifact that is in place: whoever made it was killed before that."""
+        with contextlib.suppress(OSError, Timeout), self._lock.acquire(timeout=0):
+            if self.target.exists():
+                files.remove(self.path)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._lock.release()
@@ -86,10 +98,15 @@ class Workshop:
         """
         given = json.loads(json.dumps(settings))
         known = files.read_json(self.path / _SETTINGS)
-        if known is None or not self._checkpoints():
+        if not self._checkpoints():
             with self._on_disk("record the settings"):
                 files.write_json(self.path / _SETTINGS, given)
             return
+        if not isinstance(known, dict):
+            raise RunError(
+                f"{self.node}: {self.path / _SETTINGS}, which says of what training the checkpoints beside it are, cannot be read",
+                hint=f"delete {self.path} to begin anew, or give another name",
+            )
         different = sorted(name for name in {*known, *given} if known.get(name) != given.get(name))
         if different:
             shown = "; ".join(f"{name}: {known.get(name)!r} before, {given.get(name)!r} now" for name in different)
@@ -107,18 +124,36 @@ class Workshop:
             RunError: it cannot be written; the last one is still whole.
         """
         self.save(f"checkpoint-{step:08d}", tensors, {**state, "step": step})
-        for old in self._checkpoints()[:-_KEPT]:
-            old.unlink()
+        with self._on_disk("remove a checkpoint"):
+            for old in self._checkpoints()[:-_KEPT]:
+                old.unlink()
 
-    def latest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Tensors and state of the latest whole checkpoint; None when there is none."""
+    def latest(
+        self, usable: Callable[[dict[str, Any]], bool] = lambda state: True
+    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and state of the latest whole checkpoint whose state is ``usable``; None when there is none."""
         for path in reversed(self._checkpoints()):
-            try:
-                check_safetensors(path)
-            except ModelError:
-                continue  # cut short by a failing disk: the one before it will do
-            return self.load(path.stem)
+            # cut short by a failing disk, say: the one before it will do
+            if (state := self._state(path.stem)) is not None and usable(state):
+                return self.load(path.stem)
         return None
+
+    def step_of(self, name: str) -> int | None:
+        """The step of ``NAME.safetensors``; None where it is not there, or not whole."""
+        state = self._state(name)
+        return None if state is None else int(state["step"])
+
+    def _state(self, name: str) -> dict[str, Any] | None:
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path / f"{name}.safetensors"
+        try:
+            check_safetensors(path)
+            with safe_open(path, framework="pt") as file:
+                state = json.loads(file.metadata()["state"])
+        except (ModelError, OSError, SafetensorError, ValueError, LookupError, TypeError):
+            return None
+        return state if isinstance(state, dict) else None
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.path.glob("checkpoint-*.safetensors"))
@@ -129,7 +164,6 @@ class Workshop:
         Raises:
             RunError: the disk is full, or the folder cannot be written; what was there before is whole.
         """
-        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         temporary = self.path / f".{name}.{os.getpid()}"
@@ -142,8 +176,6 @@ class Workshop:
                     metadata={"state": json.dumps(state)},
                 )
                 files.place(temporary, self.path / f"{name}.safetensors")
-            except SafetensorError as error:
-                raise OSError(errno.EIO, str(error)) from error
             finally:
                 temporary.unlink(missing_ok=True)
 
@@ -163,12 +195,16 @@ class Workshop:
             file.write(json.dumps(line) + "\n")
 
     def losses(self) -> list[dict[str, Any]]:
-        """The lines of ``losses.jsonl``; one that a killed process was writing is left out."""
+        """The lines of ``losses.jsonl``; one that a killed process was writing is left out, and so are damaged ones."""
         try:
-            text = (self.path / LOSSES).read_text(encoding="utf-8")
+            lines = (self.path / LOSSES).read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        found = []
+        for line in lines[:-1]:  # what stands after the last end of a line was being written
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return [line for line in found if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
     def rewind(self, step: int) -> None:
         """Forgets losses after a step: a resumed training makes them again."""
@@ -214,13 +250,15 @@ class Workshop:
 
     @contextmanager
     def _on_disk(self, purpose: str) -> Iterator[None]:
+        from safetensors import SafetensorError  # which a disk's refusal comes as
+
         try:
             yield
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             last = self._checkpoints()[-1:]
             kept = f"; the last checkpoint, {last[0].name}, is whole" if last else ""
             raise RunError(
-                f"{self.node}: cannot {purpose} in {self.path}: {error.strerror or error}{kept}",
+                f"{self.node}: cannot {purpose} in {self.path}: {getattr(error, 'strerror', None) or error}{kept}",
                 hint="free some space, or move COUNTERPOINT_HOME to a larger disk; the same command then goes on from there",
             ) from error
 

@@ -59,12 +59,18 @@ class CrossModelControl(LanguageModel):
             return
         from counterpoint.training import read_card
 
-        trained = (read_card(source.removeprefix("artifact:")) or {}).get("tokenizer", tokenizer.fingerprint)
+        card = read_card(source.removeprefix("artifact:")) or {}
+        trained = card.get("tokenizer", tokenizer.fingerprint)
         if trained != tokenizer.fingerprint:
             plan.refuse(
                 f"'{path}' ({source}) was trained with another tokenizer than it has now: {trained} by its card, "
                 f"{tokenizer.fingerprint} by its files",
                 f"its tokens would stand for others; remove it with `counterpoint models rm {source}`, and train it again",
+            )
+        if (weight := card.get("alpha", self.alpha)) != self.alpha and self.alpha != 0:
+            plan.warn(
+                f"'{path}' ({source}) was trained with alpha {weight:g}, and its logits count {self.alpha:g} here",
+                f"set alpha to {weight:g}, unless that is meant",
             )
 
     async def open(self, prompt: Prompt, run: Run) -> Session:

@@ -57,6 +57,8 @@ class CrossModelTraining(SupervisedTraining):
                 "cut δ from the template itself or from a smaller model of its family, or leave `start` out",
             )
         self.check_length(plan, self.template, "the template")
+        if self.start is not None:
+            self.check_length(plan, self.start, "the model to start from")
         cut = plan.facts(self.start) if self.start is not None else None
         if cut is not None and cut.shape is not None and self.layers > cut.shape.layers:
             plan.refuse(f"layers is {self.layers}, and the model to start from has {cut.shape.layers}", "keep fewer layers")
@@ -68,6 +70,8 @@ class CrossModelTraining(SupervisedTraining):
             plan.refuse(
                 "what is to be forgotten has nothing held out", "set held_out above 0: it is a share of the file to forget too"
             )
+        if self.start is None and self.damping != 1:
+            plan.warn("damping says nothing of a δ that begins with random weights", "leave it out, or name a model in `start`")
         self.check_files(plan, self.data, self.forget, self.held_out_file)
 
     async def train(self, run: Run) -> str:

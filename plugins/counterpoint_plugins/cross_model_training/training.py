@@ -46,7 +46,7 @@ def train(
     start: Loaded | None,
     report: Reporter,
     stopping: Callable[[], bool],
-) -> None:
+) -> bool:
     """Trains δ and puts the artifact in place; a training that was begun goes on from its last checkpoint.
 
     Args:
@@ -57,6 +57,9 @@ def train(
         start: what δ is cut from.
         report: hears of every step.
         stopping: asked before every step; then there is a checkpoint and no artifact.
+
+    Returns:
+        Whether the artifact is there; False where it was stopped before.
 
     Raises:
         EvaluationError: the data cannot be trained on.
@@ -80,7 +83,7 @@ def train(
         objective = Answers(examples, delta, Combination(module, delta, backend.tokenizer.size, node.alpha))
         trained = fit(node, path, seed, objective, workshop, report, stopping)
         if trained is None:
-            return
+            return False
 
         def write(folder: Path) -> None:
             with no_progress_bars():
@@ -88,3 +91,4 @@ def train(
             backend.save_tokenizer(folder)
 
         workshop.finish(write, *make_card(node, seed, examples, models, backend, trained))
+    return True

@@ -26,6 +26,12 @@ def check_card(corrector: str | LanguageModel, template: str, plan: NodePlan) ->
                     f"name an artifact of a '{TRAINER}' node, or a model that is no artifact",
                 )
             continue
+        trained_on = (card.get("corrector") or {}).get("source")
+        if field == "adapter" and trained_on != getattr(node, "source", None):
+            plan.refuse(
+                f"'{path}' ({source}) is an adapter that was trained on {trained_on}, and is put on {getattr(node, 'source', None)}",
+                f"set source of '{path}' to {trained_on}",
+            )
         _check_words(card, source, path, template, plan)
         _check_format(card, source, path, node, plan)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.plugin import EvaluationError
-from counterpoint.training import find_data, read_parallel, read_rows, split
+from counterpoint.training import check_characters, find_data, read_parallel, read_rows, split
 
 if TYPE_CHECKING:
     from counterpoint_plugins.lm_corrector.training_node import CorrectorTraining
@@ -54,7 +54,7 @@ def read_examples(node: CorrectorTraining, path: str, seed: int) -> Examples:
     if node.held_out_file is not None:
         files["held_out_file"] = find_data(node.held_out_file)
         measured = _examples(read_rows(files["held_out_file"]), "held_out_file", (node.source, node.target), node)
-    train, held_out = split(examples, node.held_out, seed, path, measured=measured, noun="sources")
+    train, held_out = split(examples, node.held_out, seed, path, measured=measured, same=lambda one: one.source, noun="sources")
     return Examples(train, held_out, files)
 
 
@@ -77,6 +77,7 @@ def _examples(
             raise EvaluationError(
                 f"{place}: column '{columns[1]}' holds no target", hint="there is nothing to train on: remove the line"
             )
+        check_characters(place, source, *targets)
         found.append(Example(place, f"{file} {number}", source, tuple(targets if node.targets == "all" else targets[:1])))
     return found
 

@@ -74,6 +74,18 @@ async def with_candidates(node: CorrectorTraining, examples: Examples, workshop:
     return material
 
 
+def _usable(line: dict[str, Any]) -> bool:
+    """Whether a line that is kept says what is kept of an example."""
+    texts, cost, out = (line.get(name) for name in ("candidates", "cost", "left_out"))
+    return (
+        isinstance(texts, list)
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(cost, dict)
+        and all(isinstance(cost.get(name), int | float) for name in ("flops", "tokens"))
+        and isinstance(out, int)
+    )
+
+
 class _Making:
     """Makes candidates, or finds those that are kept."""
 
@@ -100,7 +112,10 @@ class _Making:
     async def line(self, example: Example) -> dict[str, Any]:
         """What is kept of an example's candidates; made if it is not there."""
         run, key = self._run, key_of([example.name, example.source])
-        line = await run.thread((await self._kept()).find, key)
+        kept = await self._kept()
+        line = await run.thread(kept.find, key)
+        if line is not None and not _usable(line):
+            raise kept.damaged(line)
         if line is None:
             # in a span of the example's own: what is drawn does not depend on which examples came before
             line = await run.once(example.name, partial(self._made, example))

@@ -62,7 +62,7 @@ def train(
     workshop: Workshop,
     report: Reporter,
     stopping: Callable[[], bool],
-) -> None:
+) -> bool:
     """Trains the corrector and puts the artifact in place; a training that was begun goes on from its last checkpoint.
 
     Args:
@@ -74,6 +74,9 @@ def train(
         workshop: the artifact's working folder, taken.
         report: hears of every step.
         stopping: asked before every step; then there is a checkpoint and no artifact.
+
+    Returns:
+        Whether the artifact is there; False where it was stopped before.
 
     Raises:
         EvaluationError: an example is too long, or nothing is left to train on.
@@ -89,18 +92,24 @@ def train(
             hint="run a generator of candidates alone, asked as `ask` says, to see why",
         )
 
-    def encoded(given: Sequence[Example], file: object) -> tuple[list[EncodedPair], int]:
+    def encoded(given: Sequence[Example], file: object, *, allow_none: bool = False) -> tuple[list[EncodedPair], int]:
         pairs = [
             Pair(example.place, lay_out(words, example.source, material.candidates[example.name], path), target)
             for example in given
             for target in example.targets
         ]
         whole = encode_pairs(pairs, model, backend, path)
-        fit_in = fitting(whole, node.max_length, node.too_long, path, file)
+        fit_in = fitting(whole, node.max_length, node.too_long, path, file, allow_none=allow_none)
         return fit_in, len(whole) - len(fit_in)
 
     learned, dropped = encoded(train_on, files["data"])
-    measured, dropped_too = encoded(measure_on, files.get("held_out_file", files["data"]))
+    measured, dropped_too = encoded(measure_on, files.get("held_out_file", files["data"]), allow_none=True)
+    if material.examples.held_out and not measured:
+        raise EvaluationError(
+            f"{path}: nothing is left to measure on: of {len(material.examples.held_out)} sources held out "
+            f"{len(material.examples.held_out) - len(measure_on)} have only empty candidates, and the targets of the others are too long",
+            hint="raise max_length, hold more out, or set held_out to 0; the candidates are kept",
+        )
     side = Side(learned, measured)
     named = {name: file for name, file in files.items() if name in type(node).model_fields}
     workshop.agree(
@@ -119,7 +128,7 @@ def train(
     objective = Targets(learner, side, backend.tokenizer.size)
     trained = fit(node, path, seed, objective, workshop, report, stopping, artifact_bytes=learner.artifact_bytes)
     if trained is None:
-        return
+        return False
     card = card_of(
         node,
         seed,
@@ -151,6 +160,7 @@ def train(
         },
     )
     workshop.finish(partial(learner.save, backend=backend), card, _described(card))
+    return True
 
 
 def prompt_format_of(model: LeafModel, backend: Backend) -> str:

@@ -24,6 +24,8 @@ class Labelled:
     prompt: tuple[int, ...]
     response: tuple[int, ...]
     right: bool
+    number: int = 0
+    """Among the answers to its problem."""
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.response)
@@ -62,7 +64,7 @@ def make_examples(
             continue
         if place not in prompts:
             prompts[place] = encode_prompt(sample.problem.prompt, model, tokenizer, path)
-        labelled.append(Labelled(place, prompts[place], response, sample.right))
+        labelled.append(Labelled(place, prompts[place], response, sample.right, sample.number))
     kept = fitting(labelled, node.max_length, node.too_long, path, path)
     counts["too_long"] = len(labelled) - len(kept)
     counts["right"] = sum(example.right for example in kept)
@@ -85,8 +87,8 @@ def make_examples(
 def _by_problem(
     node: VerifierTraining, path: str, seed: int, examples: Sequence[Labelled], measured: set[str]
 ) -> tuple[list[Labelled], list[Labelled]]:
-    places = list(dict.fromkeys(example.place for example in examples))
-    learned = [place for place in places if place not in measured]
-    held = [place for place in places if place in measured] if node.held_out_file is not None else None
-    chosen = set(split(learned, node.held_out, seed, path, measured=held, noun="problems")[1]) if learned else set(measured)
-    return [e for e in examples if e.place not in chosen], [e for e in examples if e.place in chosen]
+    learned = [example for example in examples if example.place not in measured]
+    held = [example for example in examples if example.place in measured] if node.held_out_file is not None else None
+    if not learned:
+        return [], held or []
+    return split(learned, node.held_out, seed, path, measured=held, same=lambda one: one.prompt, noun="problems")

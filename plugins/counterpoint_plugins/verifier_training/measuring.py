@@ -20,7 +20,7 @@ class Choice:
     chosen: float
     """Share of the problems whose answer with the highest score is right."""
     first: float
-    """Share whose first answer is right."""
+    """Share whose first answer is right; one that is left out, for it is too long, say, is not."""
     oracle: float
     """Share with a right answer among all."""
 
@@ -32,6 +32,7 @@ def measure(examples: Sequence[Labelled], scores: Sequence[float]) -> Choice:
         examples: answers, those of one problem adjacent.
         scores: one for each.
     """
+    firsts = [(group[0].number, group[0].right) for _, (*group,) in groupby(examples, key=lambda one: one.place)]
     groups = [
         [(score, example.right) for example, score in group]
         for _, group in groupby(zip(examples, scores, strict=True), key=lambda pair: pair[0].place)
@@ -43,7 +44,7 @@ def measure(examples: Sequence[Labelled], scores: Sequence[float]) -> Choice:
         ),
         problems=len(groups),
         chosen=sum(max(group, key=lambda one: one[0])[1] for group in groups) / len(groups),
-        first=sum(group[0][1] for group in groups) / len(groups),
+        first=sum(right for number, right in firsts if number == 0) / len(groups),
         oracle=sum(any(right for _, right in group) for group in groups) / len(groups),
     )
 

@@ -104,7 +104,7 @@ class Sampler:
     async def run(self, run: Run) -> list[Sample]:
         """The answers to all problems; those that are not kept yet are made, some problems at a time."""
         problems = list(self.problems())
-        found = await run.thread(lambda: {problem.place: self.kept.find(_key(problem)) for problem in problems})
+        found = await run.thread(lambda: {problem.place: self._kept(problem) for problem in problems})
         done = sum(line is not None for line in found.values())
         gate = asyncio.Semaphore(self.node.in_flight)
 
@@ -126,6 +126,13 @@ class Sampler:
             for problem in problems
             for number, answer in enumerate((found[problem.place] or {})["answers"])
         ]
+
+    def _kept(self, problem: Problem) -> dict[str, Any] | None:
+        """What is kept of a problem's answers."""
+        line = self.kept.find(_key(problem))
+        if line is not None and not _whole(line.get("answers"), self.node.samples):
+            raise self.kept.damaged(line)
+        return line
 
     async def _answer(self, problem: Problem, run: Run) -> dict[str, Any]:
         """Samples and checks the answers to one problem, and keeps them."""
@@ -157,8 +164,21 @@ def _key(problem: Problem) -> str:
     return key_of([problem.prompt.model_dump(mode="json"), problem.stop])
 
 
-def _without_weights(data: Any) -> Any:
-    """An identity by what recipes say: more is known of weights once they are fetched, and they are the same."""
-    if isinstance(data, dict):
-        return {name: _without_weights(value) for name, value in data.items() if name != "weights"}
-    return data
+def _whole(answers: Any, count: int) -> bool:
+    """Whether these are the answers to a problem as they are kept."""
+    return (
+        isinstance(answers, list)
+        and len(answers) == count
+        and all(
+            isinstance(one, dict) and isinstance(one.get("text"), str) and one.get("right", 0) in (True, False, None)
+            for one in answers
+        )
+    )
+
+
+def _without_weights(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity by what recipes say: more is known of models' weights once they are fetched, and they are the same."""
+    found = {name: value for name, value in identity.items() if name != "weights"}
+    if "parts" in found:
+        found["parts"] = {field: _without_weights(part) for field, part in found["parts"].items()}
+    return found

@@ -92,7 +92,7 @@ def train(
     workshop: Workshop,
     report: Reporter,
     stopping: Callable[[], bool],
-) -> None:
+) -> bool:
     """Trains on sampled answers and puts the artifact in place; a training that was begun goes on from its last checkpoint.
 
     Args:
@@ -106,6 +106,9 @@ def train(
         report: hears of every step.
         stopping: asked before every step; then there is a checkpoint and no artifact.
 
+    Returns:
+        Whether the artifact is there; False where it was stopped before.
+
     Raises:
         EvaluationError: an answer is too long, or nothing is left to train on.
         RunError: all answers are right, or all are wrong; losses that are no numbers, a full disk.
@@ -116,7 +119,7 @@ def train(
     objective = Correctness(learner, examples, backend.shape.hidden)
     trained = fit(node, path, seed, objective, workshop, report, stopping, artifact_bytes=learner.artifact_bytes)
     if trained is None:
-        return
+        return False
     choice: Choice | None = None
     if held_out := examples.side.held_out:
         with torch.autocast(learner.device.type, torch.bfloat16, enabled=node.precision == "bfloat16"):
@@ -132,3 +135,4 @@ def train(
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     workshop.finish(write, *make_card(node, seed, examples, sampler, model, backend, trained, choice))
+    return True

@@ -34,7 +34,7 @@ class CountingTrainer(Trainer):
     async def train(self, run: Run) -> str:
         report = Reporter(run, self.artifact)
 
-        def work(stopping: Callable[[], bool]) -> None:
+        def work(stopping: Callable[[], bool]) -> bool:
             with Workshop(self.artifact, run.path) as workshop:
                 workshop.agree({"steps": self.steps})
                 found = workshop.latest()
@@ -43,7 +43,7 @@ class CountingTrainer(Trainer):
                 report.begin(step, self.steps)
                 while step < self.steps:
                     if stopping():
-                        return
+                        return False
                     step += 1
                     workshop.log({"step": step, "loss": 1 / step})
                     workshop.checkpoint(step, {}, {"more": [step, 0.1]})
@@ -54,6 +54,7 @@ class CountingTrainer(Trainer):
                 held = {"untrained": 2.0, "best": 0.5, "best_step": step}
                 card: dict[str, Any] = {"what": "a count", "steps": step, "seconds": 3.0, "loss": loss, "held_out_loss": held}
                 workshop.finish(lambda folder: (folder / "count.txt").write_text(str(step)) and None, card, "# A count\n")
+                return True
 
         await in_thread(run, work)
         return self.artifact

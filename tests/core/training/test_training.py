@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import counterpoint as cp
 from counterpoint import paths
@@ -19,7 +21,7 @@ from counterpoint.prompt import Prompt
 from counterpoint.registry import Registry
 from counterpoint.store import ModelStore, files
 from counterpoint.testing.fake import FakeModel
-from counterpoint.training import Workshop, encode_pairs, end_of_turn, read_card, read_pairs
+from counterpoint.training import Workshop, encode_pairs, end_of_turn, read_card, read_pairs, split
 
 RECIPE = {"name": "count", "nodes": {"t": {"kind": "counting", "artifact": "four"}}, "output": "t"}
 
@@ -289,3 +291,85 @@ def test_a_backend_without_a_module_says_so() -> None:
         backend.module()
     with pytest.raises(cp.Unsupported, match="cannot write its tokenizer"):
         backend.save_tokenizer(Path())
+
+
+def test_what_is_done_stands_although_it_is_cancelled_meanwhile(engine: cp.Engine, counting: Any) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def wait(step: int) -> None:
+        if step == 4:  # the last one
+            began.set()
+            go.wait(60)
+
+    counting.after = staticmethod(wait)
+    stream = engine.train(RECIPE)
+    assert began.wait(60)
+    stream.cancel()
+    go.set()
+    result = stream.wait()
+    assert (result.finish_reason, result.text, result.error) == ("stop", "artifact:four", None)
+
+
+def test_what_a_kill_leaves_is_cleared_up() -> None:
+    with Workshop("x", "t") as workshop:
+        workshop.checkpoint(1, {}, {})
+        (workshop.path / ".checkpoint-00000002.4711").write_bytes(b"half")
+        (workshop.path / ".samples-1.jsonl.lock").touch()
+    with Workshop("x", "t") as workshop:  # a kill while a checkpoint was written
+        assert sorted(file.name for file in workshop.path.iterdir()) == [
+            ".samples-1.jsonl.lock",
+            "checkpoint-00000001.safetensors",
+        ]
+    files.write_json(workshop.target / "counterpoint.json", {})  # and one when the artifact was in place
+    with pytest.raises(cp.RunError, match="is there already"), Workshop("x", "t"):
+        pass
+    assert not workshop.path.exists()
+
+
+def test_settings_that_cannot_be_read_are_no_agreement() -> None:
+    for text in ("", "{", "null", "[]"):
+        with Workshop("x", "t") as workshop:
+            workshop.agree({"rate": 1})  # there is no checkpoint yet
+            (workshop.path / "settings.json").write_text(text)
+            workshop.agree({"rate": 1})
+            workshop.checkpoint(1, {}, {})
+            (workshop.path / "settings.json").write_text(text)
+            with pytest.raises(cp.RunError, match=r"settings\.json.* cannot be read"):
+                workshop.agree({"rate": 2})
+            files.remove(workshop.path)
+
+
+def test_damaged_losses_are_left_out() -> None:
+    with Workshop("x", "t") as workshop:
+        workshop.log({"step": 1, "loss": 2.0})
+        with (workshop.path / "losses.jsonl").open("ab") as file:
+            file.write(b'{"step": 2, "lo\n\xff\n[]\n{"loss": 1}\n')
+        workshop.log({"step": 2, "loss": 1.0})
+        assert workshop.losses() == [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
+
+
+def test_a_disk_that_fills_while_an_artifact_is_written() -> None:
+    def write(folder: Path) -> None:
+        raise SafetensorError("I/O error: File too large")  # what save_file makes of it
+
+    with (
+        Workshop("x", "t") as workshop,
+        pytest.raises(cp.RunError, match=r"cannot write the artifact in .*File too large") as failed,
+    ):
+        workshop.finish(write, {}, "")
+    assert "free some space" in failed.value.hint
+
+
+def test_what_is_the_same_is_held_out_together() -> None:
+    examples = [f"{name} {number}" for number in range(3) for name in "abcdefghij"]
+    train, held_out = split(examples, 0.2, 0, "t", same=lambda one: one[0])
+    assert len(held_out) == 6
+    assert not {one[0] for one in train} & {one[0] for one in held_out}
+    assert split(range(1000), 0.1, 0, "t")[1] == sorted(random.Random("0|held out").sample(range(1000), 100))
+
+
+def test_names_of_artifacts_are_names_of_folders(engine: cp.Engine) -> None:
+    learn = {"kind": "corrector_training", "corrector": "m", "candidates": "m", "data": "x"}
+    for name in ("a" * 101, "..", "a/b", ""):
+        with pytest.raises(cp.RecipeError, match="artifact"):
+            engine.recipe({"nodes": {"m": {"kind": "fake"}, "t": {**learn, "artifact": name}}, "output": "t"})

@@ -16,7 +16,10 @@ from safetensors import safe_open
 import counterpoint as cp
 from counterpoint import paths
 from counterpoint.events import Emitted
+from counterpoint.testing import save_tiny_model
 from counterpoint.training import Workshop, read_card
+from counterpoint_plugins.lm_corrector.examples import read_examples
+from counterpoint_plugins.lm_corrector.training_node import CorrectorTraining
 
 Recipe = Callable[..., dict[str, Any]]
 
@@ -409,3 +412,60 @@ def test_what_plan_refuses(trainer: cp.Engine, recipe: Recipe) -> None:
         trainer.plan(recipe(n=[1, 2]))
     with pytest.raises(cp.RecipeError, match="learn"):
         trainer.plan(recipe(learn="head"))
+
+
+def test_targets_on_lines_of_their_own_are_held_out_together(trainer: cp.Engine, recipe: Recipe, data: Path) -> None:
+    rows = [{"source": f"q{at // 2}", "target": ("red", "blue")[at % 2]} for at in range(40)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_examples(CorrectorTraining.model_validate(recipe()["nodes"]["trainer"]), "t", 0)
+    assert len(found.held_out) == 8
+    assert not {one.source for one in found.train} & {one.source for one in found.held_out}
+
+
+def test_nothing_held_out_is_left(trainer: cp.Engine, recipe: Recipe, data: Path) -> None:
+    job = recipe(held_out=0.02, too_long="drop", max_length=48)
+    (held_out,) = read_examples(CorrectorTraining.model_validate(job["nodes"]["trainer"]), "t", 0).held_out
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    long = [{**row, "target": "red " * 40} if row["source"] == held_out.source else row for row in rows]
+    data.write_text("".join(json.dumps(row) + "\n" for row in long))
+    error = failure(trainer, job)
+    assert "nothing is left to measure on: of 1 sources held out 0 have only empty candidates" in error.message
+    assert "held_out" in error.hint
+
+
+def test_halves_of_surrogate_pairs(planner: cp.Engine, recipe: Recipe, data: Path) -> None:
+    with data.open("a") as file:
+        file.write(json.dumps({"source": "q", "target": "red \ud800"}) + "\n")
+    assert "line 49: its text holds half of a surrogate pair" in failure(planner, recipe()).message
+
+
+@pytest.mark.parametrize("change", [{"candidates": None}, {"candidates": [1]}, {"cost": {}}, {"left_out": "x"}])
+def test_kept_candidates_that_are_none(
+    trainer: cp.Engine, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    def stop(workshop: Workshop, *arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workshop, "agree", stop)
+        trainer.train(recipe()).wait()
+    (kept,) = (paths.artifacts() / ".partial" / "fixer").glob("candidates-*.jsonl")
+    head, first, *rest = kept.read_text().splitlines(keepends=True)
+    kept.write_text("".join([head, json.dumps({**json.loads(first), **change}) + "\n", *rest]))
+    assert "has a line that is none of what it keeps" in failure(trainer, recipe()).message
+
+
+def test_an_adapter_on_another_base(trainer: cp.Engine, recipe: Recipe, tmp_path: Path) -> None:
+    trainer.train(recipe(learn="lora", save="adapter", epochs=1)).result()
+    other = save_tiny_model(tmp_path / "other", seed=7)
+
+    def use(source: Path | str) -> dict[str, Any]:
+        model = {**recipe()["nodes"]["model"], "source": str(source), "adapter": "artifact:fixer"}
+        node = {"kind": "lm_corrector", "corrector": "model", "candidates": "told", "n": 1}
+        template = recipe()["nodes"]["trainer"]["template"]
+        nodes = {"model": model, "told": recipe()["nodes"]["told"], "fix": {**node, "template": template}}
+        return {"nodes": nodes, "output": "fix"}
+
+    trainer.plan(use(recipe()["nodes"]["model"]["source"])).check()
+    with pytest.raises(cp.RecipeError, match="is an adapter that was trained on"):
+        trainer.plan(use(f"path:{other}")).check()

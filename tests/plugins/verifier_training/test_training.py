@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 import counterpoint as cp
 from counterpoint import paths
 from counterpoint.keeping import KeptLines
-from counterpoint.store import files
+from counterpoint.store import ModelStore, files
 from counterpoint.testing import save_tiny_model
 from counterpoint.training import Side, Workshop, read_card
 from counterpoint.training.learner import Learner
@@ -359,3 +359,136 @@ def test_what_a_verifier_is_worth() -> None:
     tied = measure(answers("wr"), [0.5, 0.5])
     assert (tied.auc, tied.chosen) == (0.5, 0.0)
     assert measure(answers("rr"), [0.5, 0.6]).auc is None
+
+
+# --- what is damaged, doubled, or said in vain --------------------------------------------------------------------------------
+
+
+def test_answers_of_a_generator_with_other_weights_are_made_anew(
+    engine: cp.Engine, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def job(*weights: float, **fields: Any) -> dict[str, Any]:
+        made = recipe({"kind": "ensemble", "base": "f1", "others": ["f2"], "weights": weights}, {"kind": "early"}, **fields)
+        fakes = {"f1": {"kind": "fake", "seed": 1}, "f2": {"kind": "fake", "seed": 2}}
+        return {**made, "nodes": {**made["nodes"], **fakes}, "sampling": {"max_tokens": 8}}
+
+    def stop(workshop: Workshop, *arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # all answers are there, and the training begins
+        patch.setattr(Workshop, "require_space", stop)
+        assert engine.train(job(1, 0)).wait().error is not None
+    trained(engine, job(0, 1))
+    trained(engine, job(0, 1, artifact="other"))
+    trained(engine, job(1, 0, artifact="first"))
+    answers = [(artifact(name) / "samples.jsonl").read_bytes() for name in ("judge", "other", "first")]
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_one_question_twice_is_on_one_side(engine: cp.Engine, recipe: Recipe, problems: Path, base: Path) -> None:
+    rows = [{"question": f"sum:{at // 2}and{at // 2 + 3}", "answer": str(at // 2 * 2 + 3)} for at in range(20)]
+    problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sides = []
+
+    def keep(self: Correctness, learner: Learner, examples: Examples, width: int) -> None:
+        sides.append(examples.side)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Correctness, "__init__", keep)
+        engine.train(recipe()).wait()
+    (side,) = sides
+    assert len(side.held_out) == 2 * 2 * 3
+    assert not {one.prompt for one in side.train} & {one.prompt for one in side.held_out}
+
+
+def test_a_new_artifact_of_an_old_name_is_loaded_anew(engine: cp.Engine, recipe: Recipe, tmp_path: Path) -> None:
+    found = []
+    for rate in (1e-3, 1e-2):
+        trained(engine, recipe(learning_rate=rate))
+        found.append(scores(engine, {"source": "artifact:judge"}, "sum:1and3", ["it is 4"]))
+        with cp.Engine(store=ModelStore(tmp_path / "store")) as fresh:
+            assert scores(fresh, {"source": "artifact:judge"}, "sum:1and3", ["it is 4"]) == found[-1]
+        files.remove(artifact())
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_best_weights_that_are_damaged(engine: cp.Engine, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    trained(engine, recipe(artifact="whole"))
+
+    def stop(workshop: Workshop, *arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workshop, "finish", stop)
+        engine.train(recipe()).wait()
+    best = paths.artifacts() / ".partial" / "judge" / "best.safetensors"
+    if damage == "cut":
+        best.write_bytes(best.read_bytes()[:-100])
+    else:
+        best.unlink()
+    trained(engine, recipe())
+    assert losses() == losses("whole")
+    assert files.sha256(artifact() / "head.safetensors") == files.sha256(artifact("whole") / "head.safetensors")
+
+
+def test_an_adapter_beside_another(engine: cp.Engine, recipe: Recipe) -> None:
+    trained(engine, recipe(learn="lora", save="adapter"))
+
+    def over(source: dict[str, Any], **fields: Any) -> dict[str, Any]:
+        made = recipe(learn="lora", artifact="second", **fields)
+        return {**made, "nodes": {**made["nodes"], "model": {**made["nodes"]["model"], **source}}}
+
+    with pytest.raises(cp.RecipeError, match="has the adapter artifact:judge already") as refused:
+        engine.plan(over({"adapter": "artifact:judge"}, save="adapter")).check()
+    assert "set save to merged" in refused.value.hint
+    engine.plan(over({"adapter": "artifact:judge"})).check()
+    # over a base that is an artifact itself, the card's line loads it
+    trained(engine, recipe(artifact="base"))
+    made = over({"source": "artifact:base"}, save="adapter")
+    trained(engine, made)
+    first = scores(engine, {"source": "artifact:base"}, "sum:1and3", ["it is 4"])
+    both = scores(engine, {"source": "artifact:base", "adapter": "artifact:second"}, "sum:1and3", ["it is 4"])
+    assert first != both
+
+
+@pytest.mark.parametrize(
+    "change", [{"answers": None}, {"answers": [{"text": "it is 3", "right": True}]}, {"answers": [1, 2, 3]}]
+)
+def test_kept_answers_that_are_none(
+    engine: cp.Engine, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    def stop(workshop: Workshop, *arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workshop, "require_space", stop)
+        engine.train(recipe()).wait()
+    (kept,) = (paths.artifacts() / ".partial" / "judge").glob("samples-*.jsonl")
+    head, first, *rest = kept.read_text().splitlines(keepends=True)
+    kept.write_text("".join([head, json.dumps({**json.loads(first), **change}) + "\n", *rest]))
+    error = engine.train(recipe()).wait().error
+    assert isinstance(error, cp.RunError)
+    assert "has a line that is none of what it keeps" in error.message
+
+
+def test_halves_of_surrogate_pairs(engine: cp.Engine, recipe: Recipe, problems: Path) -> None:
+    with problems.open("a") as file:
+        file.write(json.dumps({"question": "sum:1and3 \ud800", "answer": "4"}) + "\n")
+    with pytest.raises(cp.CounterpointError, match=r"example '10': its text holds half of a surrogate pair"):
+        engine.plan(recipe()).check()
+
+
+def test_the_first_answer_is_the_one_that_was_given_first() -> None:
+    examples = [Labelled("a", (1,), (2,), True, 1), Labelled("a", (1,), (3,), False, 2), Labelled("b", (1,), (2,), True, 0)]
+    choice = measure(examples, [0.9, 0.1, 0.5])
+    assert (choice.problems, choice.first, choice.chosen) == (2, 0.5, 1.0)
+
+
+def test_what_says_nothing_is_told(engine: cp.Engine, recipe: Recipe) -> None:
+    told = [finding.message for finding in engine.plan(recipe(save="adapter")).findings if finding.level == "warning"]
+    assert any("save: adapter says nothing where learn is full" in message for message in told)
+    error = engine.train(recipe(learn="lora", lora_modules="(")).wait().error
+    assert isinstance(error, cp.Unsupported)
+    assert "lora_modules" in error.hint
