@@ -286,3 +286,13 @@ def test_a_delta_whose_tokenizer_is_not_that_of_its_training_is_refused(shared: 
         f"{trained} by its files"
     )
     assert "counterpoint models rm artifact:shift" in hint
+
+
+def test_a_delta_that_counts_otherwise_than_in_its_training_is_told(shared: Any) -> None:
+    engine, _ = shared
+    given = recipe({}, delta={"kind": "fake_artifact", "source": "artifact:counted", "alphabet": OTHER})
+    card = paths.artifacts() / "counted" / "counterpoint.json"
+    card.parent.mkdir(parents=True)
+    for alpha, told in ((1.0, []), (3.0, ["'delta' (artifact:counted) was trained with alpha 3, and its logits count 1 here"])):
+        card.write_text(json.dumps({"tokenizer": CharTokenizer(OTHER).fingerprint, "alpha": alpha}))
+        assert [message for level, message, _ in findings(engine, given) if level == "warning"] == told

@@ -88,7 +88,7 @@ class SupervisedTraining(Trainer):
         facts = plan.facts(model)
         if facts is not None and facts.context is not None and self.max_length > facts.context:
             plan.refuse(
-                f"max_length is {self.max_length}, and {name}'s context holds {facts.context} tokens",
+                f"max_length is {self.max_length}, and the context of {name} holds {facts.context} tokens",
                 f"set max_length to {facts.context} or less",
             )
 

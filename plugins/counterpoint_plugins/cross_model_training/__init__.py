@@ -30,7 +30,12 @@ class CrossModelTraining(SupervisedTraining):
         default=256, ge=8, le=16384, multiple_of=8, description="Width of a random δ; without meaning with `start`."
     )
     heads: int = Field(default=4, ge=1, le=256, description="Attention heads of a random δ; without meaning with `start`.")
-    alpha: float = Field(default=1.0, gt=0, le=100, description="Weight of δ's logits, in training and later in use.")
+    alpha: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="Weight of δ's logits in training; `cross_model_control` has its own, and warns where it is another one.",
+    )
     damping: float = Field(
         default=1.0,
         gt=0,

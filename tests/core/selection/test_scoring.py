@@ -307,6 +307,20 @@ def test_a_restart_goes_on(engine: cp.Engine, file: Callable[..., Path], tmp_pat
     assert out.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize("change", [{"scores": None}, {"scores": []}, {"scores": ["x"]}, {"problem": None}])
+def test_a_kept_line_that_holds_no_scores(
+    engine: cp.Engine, file: Callable[..., Path], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    data, out = file(*pairs(*"314159265")), tmp_path / "out.jsonl"
+    stopped_after(4, engine, data, out)
+    partial = tmp_path / "out.jsonl.partial"
+    head, first, *rest = partial.read_text().splitlines(keepends=True)
+    partial.write_text("".join([head, json.dumps({**json.loads(first), **change}) + "\n", *rest]))
+    with pytest.raises(cp.EvaluationError, match="has a line that is none of what it keeps") as refused:
+        cp.score(SAYS, data, engine=engine, out=out)
+    assert str(partial) in refused.value.hint
+
+
 def test_what_failed_is_tried_again(engine: cp.Engine, file: Callable[..., Path], tmp_path: Path, says: Any) -> None:
     data, out = file(*pairs("broken", "1", "2", "3")), tmp_path / "out.jsonl"
     stopped_after(3, engine, data, out)

@@ -350,7 +350,7 @@ def test_what_plan_refuses(engine: cp.Engine, recipe: Recipe, tmp_path: Path) ->
 
     assert findings() == ""
     assert "no data set 'nowhere.jsonl'" in findings(data="nowhere.jsonl")
-    assert "max_length is 4096, and the template's context holds 512 tokens" in findings(max_length=4096)
+    assert "max_length is 4096, and the context of the template holds 512 tokens" in findings(max_length=4096)
     assert "layers is 9, and the model to start from has 3" in findings(layers=9)
     assert "gives no torch module" in findings(template={"kind": "llama_cpp", "source": "path:x.gguf"})
     assert "shared by 3 heads" in findings(start=None, hidden=16, heads=3)
@@ -364,6 +364,13 @@ def test_what_plan_refuses(engine: cp.Engine, recipe: Recipe, tmp_path: Path) ->
     (other / "tokenizer.json").write_text(json.dumps(data))
     refused = findings(start={"kind": "huggingface", "source": f"path:{other}"})
     assert "does not have the vocabulary of the template" in refused
+    short = save_tiny_model(tmp_path / "short")
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 64}))
+    cut = {"kind": "huggingface", "source": f"path:{short}"}
+    assert "max_length is 256, and the context of the model to start from holds 64 tokens" in findings(start=cut)
+    told = [finding.message for finding in engine.plan(recipe(start=None, hidden=32, heads=4, damping=0.5)).findings]
+    assert any("damping says nothing" in message for message in told)
     with pytest.raises(cp.RecipeError, match="no budget"):
         engine.train({**recipe(), "budget": {"seconds": 3}})
     with pytest.raises(cp.RecipeError, match="trains nothing"):

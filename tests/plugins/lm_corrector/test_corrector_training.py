@@ -404,7 +404,7 @@ def test_what_plan_refuses(trainer: cp.Engine, recipe: Recipe) -> None:
     assert "no data set 'nowhere.jsonl'" in findings(data="nowhere.jsonl")
     assert "no data set 'nowhere.ref'" in findings(reference_files=["nowhere.ref"])
     assert "no data set 'nowhere.jsonl'" in findings(held_out_file="nowhere.jsonl")
-    assert "max_length is 4096, and the corrector's context holds 512 tokens" in findings(max_length=4096)
+    assert "max_length is 4096, and the context of the corrector holds 512 tokens" in findings(max_length=4096)
     assert "gives no torch module" in findings(corrector={"kind": "fake"})
     assert "the template leaves the candidates out" in findings(template="{{ source }}")
     assert findings(template="{{ source }}", n=0) == ""

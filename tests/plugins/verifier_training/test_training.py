@@ -297,7 +297,7 @@ def test_what_plan_refuses(engine: cp.Engine, recipe: Recipe, problems: Path, tm
     assert findings() == ""
     assert "no data set 'nowhere.jsonl'" in findings(data="nowhere.jsonl")
     assert "gives no torch module" in findings(model={"kind": "fake"})
-    assert "max_length is 4096, and the model's context holds 512" in findings(max_length=4096)
+    assert "max_length is 4096, and the context of the model holds 512" in findings(max_length=4096)
     judge = {"kind": "preference", "judge": "model"}
     assert "'checker' (preference) does not say which answers are right" in findings(checker=judge)
     assert "no task type is called 'sum'" in findings(task="sum")
