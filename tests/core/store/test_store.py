@@ -16,7 +16,8 @@ from filelock import FileLock
 import counterpoint.store
 from counterpoint import paths
 from counterpoint.errors import ModelError, ModelNotFound, Unsupported
-from counterpoint.store import ModelStore, Progress
+from counterpoint.store import ModelStore, Progress, manifest
+from counterpoint.store.progress import ignore
 
 PACKAGE_ROOT = str(Path(counterpoint.store.__file__).parents[2])
 
@@ -290,6 +291,13 @@ def test_an_artifact_is_a_folder_that_a_trainer_made(store: ModelStore) -> None:
     folder.mkdir(parents=True)
     (folder / "head.json").write_text("{}")
     assert store.ensure("artifact:head").directory == folder
+    manifest.record(folder, {}, ignore)
+    assert store.verify("artifact:head") == []
+    (folder / "head.json").write_text("[]")
+    (problem,) = store.verify("artifact:head")
+    assert "counterpoint models rm artifact:head" in problem.remedy, "nothing can be pulled"
+    (folder / "counterpoint.json").unlink()
+    (folder / "head.json").write_text("{}")
     (folder / "head.pt").write_bytes(b"x")
     with pytest.raises(Unsupported):
         store.ensure("artifact:head")
