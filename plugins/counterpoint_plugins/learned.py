@@ -23,6 +23,7 @@ from counterpoint.plugin import (
     Verifier,
     hookimpl,
 )
+from counterpoint.store import same_source
 from counterpoint.training import artifact_folder, read_card
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Learned(Verifier):
         for field, value in head["model"].items():
             wanted = f"artifact:{name}" if value == _PREFIX else value  # the artifact itself, whatever it is called now
             found = getattr(model, field, None)
-            if found != wanted:
+            if not same_source(found, wanted):
                 plan.refuse(
                     f"the head of artifact:{name} was trained on a model with {field} {wanted}, and that of '{path}' is {found}",
                     f"set {field} of '{path}' to {wanted}",
@@ -128,6 +129,9 @@ class Learned(Verifier):
         # an adapter before its base, which may be an artifact too
         fields = sorted(((name, value) for name, value in model if isinstance(value, str)), key=lambda one: one[0] != "adapter")
         named = [value.removeprefix(_PREFIX) for _, value in fields if value.startswith(_PREFIX)]
+        here = [artifact_folder(name) is not None for name in named]
+        if not all(here):
+            return named[here.index(False)]  # it is to be made first
         return next((name for name in named if "head" in (read_card(name) or {})), named[0] if named else None)
 
 

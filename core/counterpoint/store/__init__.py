@@ -12,7 +12,7 @@ from counterpoint.store.catalogue import Catalogue, Entry, Part, builtin_catalog
 from counterpoint.store.kinds import Format, ModelFiles, State, StoredModel
 from counterpoint.store.manifest import Problem
 from counterpoint.store.progress import Progress, ProgressCallback
-from counterpoint.store.sources import Source, parse_source
+from counterpoint.store.sources import Source, parse_source, same_source
 from counterpoint.store.store import ModelStore
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "builtin_catalogue",
     "load_catalogue",
     "parse_source",
+    "same_source",
 ]

@@ -75,6 +75,15 @@ def parse_source(text: str, *, catalogue: Catalogue | None = None) -> Source:
     return Source("hf", name, revision or None)
 
 
+def same_source(one: str | None, other: str | None) -> bool:
+    """Whether two texts, or none, name the same model."""
+    try:
+        found = [parse_source(text) if text is not None else None for text in (one, other)]
+    except ModelNotFound:
+        return one == other
+    return len({source.file if source is not None and source.scheme == "path" else source for source in found}) == 1
+
+
 def _unknown(message: str, name: str, names: list[str]) -> ModelNotFound:
     close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     guess = f"did you mean {' or '.join(close)}? " if close else ""

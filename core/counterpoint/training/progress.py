@@ -22,8 +22,8 @@ async def in_thread(run: Run, work: Callable[[Callable[[], bool]], T]) -> T:
 
     Args:
         run: the trainer's.
-        work: gets a function that says whether to stop; it asks after each step, keeps what is worth keeping, and returns. If what
-            it returns is true it has done all there was to do, and that stands although the run was cancelled meanwhile.
+        work: gets a function that says whether to stop; it asks after each step, keeps what is worth keeping, and returns. If it
+            returns ``True``, it has done all there was to do, and that stands although the run was cancelled meanwhile.
     """
     stop = threading.Event()
     task = asyncio.ensure_future(run.thread(work, stop.is_set))
@@ -34,8 +34,8 @@ async def in_thread(run: Run, work: Callable[[Callable[[], bool]], T]) -> T:
         await asyncio.wait([task])
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error from None  # a checkpoint that could not be written is worth more than "cancelled"
-        if not task.cancelled() and (done := task.result()):
-            return done
+        if not task.cancelled() and task.result() is True:
+            return task.result()
         raise
 
 

@@ -36,7 +36,7 @@ CARD: Final = manifest.MANIFEST
 """The file in an artifact's folder that says what it is, as JSON."""
 LOSSES: Final = "losses.jsonl"
 _SETTINGS: Final = "settings.json"
-_WRITTEN_BY_A_KILLED_PROCESS: Final = re.compile(r"\.(checkpoint-\d+|best|losses\.jsonl)\.\d+")
+_WRITTEN_BY_A_KILLED_PROCESS: Final = re.compile(r"\.(checkpoint-\d+|best|losses\.jsonl)\.\d+|\.settings\.json\..+")
 _KEPT: Final = 2  # checkpoints: should the latest be damaged, the one before it is still there
 
 
@@ -61,31 +61,36 @@ class Workshop:
         Raises:
             RunError: the artifact is there already, or another process makes it.
         """
-        if self.target.exists():
-            self._clear_up()
-            raise RunError(
-                f"{self.node}: the artifact '{self.name}' is there already",
-                hint=f"recipes use it as artifact:{self.name}; give another name, or remove it with "
-                f"`counterpoint models rm artifact:{self.name}`",
-            )
         with self._on_disk("make the working folder"):
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:
                 raise RunError(
                     f"{self.node}: another process is training '{self.name}'", hint="wait for it, or give another name"
                 ) from None
+        try:
+            self._begin()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        """Makes the folder, or clears it of what killed processes left; the lock is held."""
+        if self.target.exists():
+            with contextlib.suppress(OSError):  # of one that was killed when the artifact was in place
+                files.remove(self.path)
+            raise RunError(
+                f"{self.node}: the artifact '{self.name}' is there already",
+                hint=f"recipes use it as artifact:{self.name}; give another name, or remove it with "
+                f"`counterpoint models rm artifact:{self.name}`",
+            )
+        with self._on_disk("make the working folder"):
+            self.path.mkdir(exist_ok=True)
             for file in self.path.iterdir():
                 if _WRITTEN_BY_A_KILLED_PROCESS.fullmatch(file.name):
                     file.unlink()
-        return self
-
-    def _clear_up(self) -> None:
-        """Removes the working folder of an artifact that is in place: whoever made it was killed before that."""
-        with contextlib.suppress(OSError, Timeout), self._lock.acquire(timeout=0):
-            if self.target.exists():
-                files.remove(self.path)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._lock.release()
@@ -207,10 +212,13 @@ class Workshop:
         return [line for line in found if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
     def rewind(self, step: int) -> None:
-        """Forgets losses after a step: a resumed training makes them again."""
+        """Forgets losses and checkpoints after a step: a resumed training makes them again."""
         lines = "".join(json.dumps(line) + "\n" for line in self.losses() if line["step"] <= step)
         temporary = self.path / f".{LOSSES}.{os.getpid()}"
         with self._on_disk("rewind the losses"):
+            for path in self._checkpoints():
+                if int(path.stem.rpartition("-")[2]) > step:
+                    path.unlink()
             temporary.write_text(lines, encoding="utf-8")
             files.place(temporary, self.path / LOSSES)
 

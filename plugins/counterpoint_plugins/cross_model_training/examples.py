@@ -50,8 +50,13 @@ def load_examples(node: CrossModelTraining, path: str, seed: int, template: Leaf
     learned, forgotten = encoded("data"), encoded("forget")
     assert learned is not None
     if forgotten is None:
-        return Examples(Side(*split(learned, node.held_out, seed, path, measured=measured)), None, dropped, files)
-    learn = Side(*split(learned, node.held_out, seed, path, measured=measured), column="retain")
+        return Examples(Side(*split(learned, node.held_out, seed, path, measured=measured, same=_prompt)), None, dropped, files)
+    learn = Side(*split(learned, node.held_out, seed, path, measured=measured, same=_prompt), column="retain")
     # what is forgotten is measured on a share of its own: a file of one's own holds what is to be retained
-    forget = Side(*split(forgotten, node.held_out, seed, path), name="forget", weight=-1.0, column="forget")
+    forget = Side(*split(forgotten, node.held_out, seed, path, same=_prompt), name="forget", weight=-1.0, column="forget")
     return Examples(learn, forget, dropped, files)
+
+
+def _prompt(example: EncodedPair) -> tuple[int, ...]:
+    """What answers to one prompt have in common."""
+    return example.prompt

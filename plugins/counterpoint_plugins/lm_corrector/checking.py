@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from counterpoint.plugin import LanguageModel, NodePlan
+from counterpoint.store import same_source
 from counterpoint.training import read_card
 
 TRAINER = "corrector_training"
@@ -26,14 +27,22 @@ def check_card(corrector: str | LanguageModel, template: str, plan: NodePlan) ->
                     f"name an artifact of a '{TRAINER}' node, or a model that is no artifact",
                 )
             continue
-        trained_on = (card.get("corrector") or {}).get("source")
-        if field == "adapter" and trained_on != getattr(node, "source", None):
-            plan.refuse(
-                f"'{path}' ({source}) is an adapter that was trained on {trained_on}, and is put on {getattr(node, 'source', None)}",
-                f"set source of '{path}' to {trained_on}",
-            )
+        if field == "adapter":
+            _check_base(card, source, path, str(getattr(node, "source", "")), plan)
         _check_words(card, source, path, template, plan)
         _check_format(card, source, path, node, plan)
+
+
+def _check_base(card: dict[str, Any], source: str, path: str, base: str, plan: NodePlan) -> None:
+    trained_on = (card.get("corrector") or {}).get("source")
+    if not isinstance(trained_on, str) or same_source(trained_on, base):
+        return
+    # a folder may have been moved, and be the same model
+    say = plan.warn if base.startswith("path:") and trained_on.startswith("path:") else plan.refuse
+    say(
+        f"'{path}' ({source}) is an adapter that was trained on {trained_on}, and is put on {base}",
+        f"name {trained_on} as its source",
+    )
 
 
 def _check_words(card: dict[str, Any], source: str, path: str, template: str, plan: NodePlan) -> None:

@@ -105,10 +105,11 @@ def train(
     learned, dropped = encoded(train_on, files["data"])
     measured, dropped_too = encoded(measure_on, files.get("held_out_file", files["data"]), allow_none=True)
     if material.examples.held_out and not measured:
+        why = f"{dropped_too} are too long" if measure_on else "they have only empty candidates"
+        remedy = "name another held_out_file" if node.held_out_file is not None else "hold more out, or set held_out to 0"
         raise EvaluationError(
-            f"{path}: nothing is left to measure on: of {len(material.examples.held_out)} sources held out "
-            f"{len(material.examples.held_out) - len(measure_on)} have only empty candidates, and the targets of the others are too long",
-            hint="raise max_length, hold more out, or set held_out to 0; the candidates are kept",
+            f"{path}: of {len(material.examples.held_out)} sources held out none is left to measure on: {why}",
+            hint=f"{'raise max_length, ' if measure_on else ''}{remedy}; the candidates are kept",
         )
     side = Side(learned, measured)
     named = {name: file for name, file in files.items() if name in type(node).model_fields}

@@ -24,8 +24,6 @@ class Labelled:
     prompt: tuple[int, ...]
     response: tuple[int, ...]
     right: bool
-    number: int = 0
-    """Among the answers to its problem."""
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.response)
@@ -64,7 +62,7 @@ def make_examples(
             continue
         if place not in prompts:
             prompts[place] = encode_prompt(sample.problem.prompt, model, tokenizer, path)
-        labelled.append(Labelled(place, prompts[place], response, sample.right, sample.number))
+        labelled.append(Labelled(place, prompts[place], response, sample.right))
     kept = fitting(labelled, node.max_length, node.too_long, path, path)
     counts["too_long"] = len(labelled) - len(kept)
     counts["right"] = sum(example.right for example in kept)

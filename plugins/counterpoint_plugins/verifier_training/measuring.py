@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -20,19 +20,20 @@ class Choice:
     chosen: float
     """Share of the problems whose answer with the highest score is right."""
     first: float
-    """Share whose first answer is right; one that is left out, for it is too long, say, is not."""
+    """Share whose first answer is right."""
     oracle: float
     """Share with a right answer among all."""
 
 
-def measure(examples: Sequence[Labelled], scores: Sequence[float]) -> Choice:
+def measure(examples: Sequence[Labelled], scores: Sequence[float], firsts: Mapping[str, bool]) -> Choice:
     """How well scores choose among the answers to each problem; equal scores leave the first.
 
     Args:
         examples: answers, those of one problem adjacent.
         scores: one for each.
+        firsts: whether the first answer to a problem is right, by the problem's place: it may be none of the examples, for it is too
+            long, say.
     """
-    firsts = [(group[0].number, group[0].right) for _, (*group,) in groupby(examples, key=lambda one: one.place)]
     groups = [
         [(score, example.right) for example, score in group]
         for _, group in groupby(zip(examples, scores, strict=True), key=lambda pair: pair[0].place)
@@ -44,7 +45,7 @@ def measure(examples: Sequence[Labelled], scores: Sequence[float]) -> Choice:
         ),
         problems=len(groups),
         chosen=sum(max(group, key=lambda one: one[0])[1] for group in groups) / len(groups),
-        first=sum(right for number, right in firsts if number == 0) / len(groups),
+        first=sum(firsts[place] for place in dict.fromkeys(one.place for one in examples)) / len(groups),
         oracle=sum(any(right for _, right in group) for group in groups) / len(groups),
     )
 

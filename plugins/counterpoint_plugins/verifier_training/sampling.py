@@ -166,14 +166,12 @@ def _key(problem: Problem) -> str:
 
 def _whole(answers: Any, count: int) -> bool:
     """Whether these are the answers to a problem as they are kept."""
-    return (
-        isinstance(answers, list)
-        and len(answers) == count
-        and all(
-            isinstance(one, dict) and isinstance(one.get("text"), str) and one.get("right", 0) in (True, False, None)
-            for one in answers
-        )
-    )
+    return isinstance(answers, list) and len(answers) == count and all(map(_is_answer, answers))
+
+
+def _is_answer(one: Any) -> bool:
+    right = one.get("right", "") if isinstance(one, dict) else ""
+    return (right is None or isinstance(right, bool)) and isinstance(one.get("text"), str)
 
 
 def _without_weights(identity: dict[str, Any]) -> dict[str, Any]:

@@ -120,10 +120,11 @@ def train(
     trained = fit(node, path, seed, objective, workshop, report, stopping, artifact_bytes=learner.artifact_bytes)
     if trained is None:
         return False
+    firsts = {sample.problem.place: bool(sample.right) for sample in samples if sample.number == 0}
     choice: Choice | None = None
     if held_out := examples.side.held_out:
         with torch.autocast(learner.device.type, torch.bfloat16, enabled=node.precision == "bfloat16"):
-            choice = measure(held_out, objective.scores(held_out, node.micro_batch))
+            choice = measure(held_out, objective.scores(held_out, node.micro_batch), firsts)
 
     def write(folder: Path) -> None:
         learner.save(folder, backend)

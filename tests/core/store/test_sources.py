@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from counterpoint.errors import ModelNotFound
-from counterpoint.store import Source, parse_source
+from counterpoint.store import Source, parse_source, same_source
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,16 @@ def test_paths_start_at_the_working_directory_or_home(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert parse_source("path:some/model").file == tmp_path / "some" / "model"
     assert parse_source("path:~/model").file == Path.home() / "model"
+
+
+def test_two_texts_for_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert same_source("smollm2-135m-instruct", "pypi:smollm2-135m-instruct")
+    assert same_source("path:./base", f"path:{tmp_path}/base")
+    assert same_source("hf:a/b", "hf:a/b")
+    assert same_source(None, None)
+    assert same_source("what", "what")
+    assert not same_source("hf:a/b", "hf:a/b@main")
+    assert not same_source("path:base", "artifact:base")
+    assert not same_source("artifact:base", None)
+    assert not same_source("what", "hf:a/b")

@@ -373,3 +373,28 @@ def test_names_of_artifacts_are_names_of_folders(engine: cp.Engine) -> None:
     for name in ("a" * 101, "..", "a/b", ""):
         with pytest.raises(cp.RecipeError, match="artifact"):
             engine.recipe({"nodes": {"m": {"kind": "fake"}, "t": {**learn, "artifact": name}}, "output": "t"})
+
+
+def test_an_artifact_that_is_finished_while_another_waits_for_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Workshop("x", "t")
+    acquire = first._lock.acquire
+
+    def late(**options: Any) -> Any:
+        with Workshop("x", "t") as other:  # another process is quicker, and is done
+            other.finish(lambda folder: None, {}, "")
+        return acquire(**options)
+
+    monkeypatch.setattr(first._lock, "acquire", late)
+    with pytest.raises(cp.RunError, match="is there already"), first:
+        pass
+    assert not first._lock.is_locked
+
+
+def test_what_is_rewound_is_gone() -> None:
+    with Workshop("x", "t") as workshop:
+        for step in (1, 2):
+            workshop.checkpoint(step, {}, {})
+        workshop.rewind(1)
+        found = workshop.latest()
+        assert found is not None
+        assert found[1]["step"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -429,7 +430,7 @@ def test_nothing_held_out_is_left(trainer: cp.Engine, recipe: Recipe, data: Path
     long = [{**row, "target": "red " * 40} if row["source"] == held_out.source else row for row in rows]
     data.write_text("".join(json.dumps(row) + "\n" for row in long))
     error = failure(trainer, job)
-    assert "nothing is left to measure on: of 1 sources held out 0 have only empty candidates" in error.message
+    assert "of 1 sources held out none is left to measure on: 1 are too long" in error.message
     assert "held_out" in error.hint
 
 
@@ -467,5 +468,11 @@ def test_an_adapter_on_another_base(trainer: cp.Engine, recipe: Recipe, tmp_path
         return {"nodes": nodes, "output": "fix"}
 
     trainer.plan(use(recipe()["nodes"]["model"]["source"])).check()
-    with pytest.raises(cp.RecipeError, match="is an adapter that was trained on"):
+    plan = trainer.plan(use(f"path:{other}"))  # which may be the same model, moved
+    assert [f.level for f in plan.findings if "is an adapter that was trained on" in f.message] == ["warning"]
+    trainer.plan(use("path:" + os.path.relpath(recipe()["nodes"]["model"]["source"].removeprefix("path:")))).check()
+    card = paths.artifacts() / "fixer" / "counterpoint.json"
+    told = json.loads(card.read_text())
+    card.write_text(json.dumps({**told, "corrector": {**told["corrector"], "source": "smollm2-135m-instruct"}}))
+    with pytest.raises(cp.RecipeError, match="is an adapter that was trained on smollm2-135m-instruct, and is put on"):
         trainer.plan(use(f"path:{other}")).check()

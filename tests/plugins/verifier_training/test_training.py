@@ -353,12 +353,12 @@ def test_what_a_verifier_is_worth() -> None:
     def answers(*groups: str) -> list[Labelled]:
         return [Labelled(str(at), (1,), (2,), letter == "r") for at, group in enumerate(groups) for letter in group]
 
-    choice = measure(answers("rw", "wr", "ww"), [0.9, 0.1, 0.2, 0.8, 0.5, 0.5])
+    choice = measure(answers("rw", "wr", "ww"), [0.9, 0.1, 0.2, 0.8, 0.5, 0.5], {"0": True, "1": False, "2": False})
     assert (choice.auc, choice.problems) == (1.0, 3)
     assert (choice.chosen, choice.first, choice.oracle) == pytest.approx((2 / 3, 1 / 3, 2 / 3))
-    tied = measure(answers("wr"), [0.5, 0.5])
+    tied = measure(answers("wr"), [0.5, 0.5], {"0": False})
     assert (tied.auc, tied.chosen) == (0.5, 0.0)
-    assert measure(answers("rr"), [0.5, 0.6]).auc is None
+    assert measure(answers("rr"), [0.5, 0.6], {"0": True}).auc is None
 
 
 # --- what is damaged, doubled, or said in vain --------------------------------------------------------------------------------
@@ -428,6 +428,13 @@ def test_best_weights_that_are_damaged(engine: cp.Engine, recipe: Recipe, monkey
         best.write_bytes(best.read_bytes()[:-100])
     else:
         best.unlink()
+    stream = engine.train(recipe())
+    for event in stream:
+        if event.type == "note" and event.data.get("step") == 5:
+            stream.cancel()
+    found = Workshop("judge", "t").latest()
+    assert found is not None
+    assert 5 <= found[1]["step"] < 16, "what is made anew is kept, and not what was there"
     trained(engine, recipe())
     assert losses() == losses("whole")
     assert files.sha256(artifact() / "head.safetensors") == files.sha256(artifact("whole") / "head.safetensors")
@@ -454,7 +461,13 @@ def test_an_adapter_beside_another(engine: cp.Engine, recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"answers": None}, {"answers": [{"text": "it is 3", "right": True}]}, {"answers": [1, 2, 3]}]
+    "change",
+    [
+        {"answers": None},
+        {"answers": [{"text": "a"}] * 3},
+        {"answers": [{"text": "it is 3", "right": True}]},
+        {"answers": [1, 2, 3]},
+    ],
 )
 def test_kept_answers_that_are_none(
     engine: cp.Engine, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
@@ -480,10 +493,10 @@ def test_halves_of_surrogate_pairs(engine: cp.Engine, recipe: Recipe, problems: 
         engine.plan(recipe()).check()
 
 
-def test_the_first_answer_is_the_one_that_was_given_first() -> None:
-    examples = [Labelled("a", (1,), (2,), True, 1), Labelled("a", (1,), (3,), False, 2), Labelled("b", (1,), (2,), True, 0)]
-    choice = measure(examples, [0.9, 0.1, 0.5])
-    assert (choice.problems, choice.first, choice.chosen) == (2, 0.5, 1.0)
+def test_the_first_answer_counts_though_it_is_left_out() -> None:
+    examples = [Labelled("a", (1,), (3,), False), Labelled("b", (1,), (2,), True)]
+    choice = measure(examples, [0.1, 0.5], {"a": True, "b": True, "c": False})
+    assert (choice.problems, choice.first, choice.chosen) == (2, 1.0, 0.5)
 
 
 def test_what_says_nothing_is_told(engine: cp.Engine, recipe: Recipe) -> None:
