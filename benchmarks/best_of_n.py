@@ -8,7 +8,7 @@ The 0.5B on transformers, bfloat16, 128 new tokens each, stop tokens ignored. In
 - sixteen candidates of 128 tokens scored by `likelihood` after a prompt, beside one pass of the backend over the same tokens, and
   beside transformers' own forward pass over them as a batch (both with the prompt processed before);
 - best-of-8 with a verifier that sleeps for a second over each candidate, in threads. All eight end together here, so this shows that
-  they are verified side by side; that one is verified while others are still made is a test's (`tests/plugins/best_of_n`).
+  they are verified side by side; that one is verified while others are still made is in ``overlap.py``.
 """
 
 from __future__ import annotations
