@@ -23,8 +23,7 @@ from counterpoint.plugin import (
     Verifier,
     hookimpl,
 )
-from counterpoint.store import same_source
-from counterpoint.training import artifact_folder, read_card
+from counterpoint.training import artifact_folder, read_card, same_source
 
 if TYPE_CHECKING:
     from torch import Tensor

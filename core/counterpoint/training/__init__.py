@@ -7,6 +7,7 @@ import torch, and are imported inside methods. Importing this one loads neither 
 """
 
 from counterpoint.evaluation.dataset import check_characters
+from counterpoint.store import same_source
 from counterpoint.training.cards import Trained, card_of, describe, identity, sha256, source_of
 from counterpoint.training.examples import Side, batch_of, fitting, micro_batches, split, steps_per_epoch
 from counterpoint.training.makers import how_to_make
@@ -57,6 +58,7 @@ __all__ = [
     "read_parallel",
     "read_problems",
     "read_rows",
+    "same_source",
     "sha256",
     "source_of",
     "split",

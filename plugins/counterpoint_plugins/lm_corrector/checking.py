@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from counterpoint.plugin import LanguageModel, NodePlan
-from counterpoint.store import same_source
-from counterpoint.training import read_card
+from counterpoint.training import read_card, same_source
 
 TRAINER = "corrector_training"
 
