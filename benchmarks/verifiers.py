@@ -140,6 +140,14 @@ def main() -> None:
         "majority vote": lambda example, k: voted(samples[example], k),
         "likelihood": lambda example, k: ranked(samples[example], rows[example]["likelihood"], k),
         "learned": lambda example, k: ranked(samples[example], rows[example]["learned"], k),
+        "learned, of whole answers": lambda example, k: ranked(
+            samples[example],
+            [
+                score if one.finish_reason != "length" else None
+                for one, score in zip(samples[example], rows[example]["learned"], strict=True)
+            ],
+            k,
+        ),
         "longest whole answer": lambda example, k: ranked(samples[example], [length(one) for one in samples[example]], k),
         "oracle": lambda example, k: pass_at_k(SAMPLES, int(sum(map(right, samples[example]))), k),
     }
