@@ -1,6 +1,6 @@
 """Whether tests of one candidate run while others are still being made.
 
-    python benchmarks/overlap.py [--rounds 5]      # about four minutes on two idle cores
+    python benchmarks/overlap.py [--rounds 5]      # about six minutes on two idle cores
 
 The recipe ``best-of-n`` on its own prompt, with eight candidates of the 0.5B (transformers, bfloat16, T = 1.2) that end when they
 end, all of them tested (``select: score``), in the sandbox, by tests that wait for a second. Seconds to make the candidates without

@@ -27,6 +27,7 @@ ALL = (
     "evaluation",
     "tui",
     "best_of_n",
+    "overlap",
     "humaneval",
     "budget_reallocation",
     "cascade",

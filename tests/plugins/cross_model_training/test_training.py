@@ -17,12 +17,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import counterpoint as cp
 from counterpoint import paths
+from counterpoint.plugin import LeafModel
 from counterpoint.store import files
 from counterpoint.testing import save_tiny_model
 from counterpoint.training import EncodedPair, Workshop, batch_of, micro_batches, read_card
 from counterpoint.training.loop import schedule
 from counterpoint_plugins.cross_model_training import CrossModelTraining
 from counterpoint_plugins.cross_model_training.delta import Combination, make_delta
+from counterpoint_plugins.cross_model_training.examples import load_examples
 
 Recipe = Callable[..., dict[str, Any]]
 
@@ -32,7 +34,7 @@ def losses(name: str) -> list[dict[str, Any]]:
 
 
 def node(**fields: Any) -> CrossModelTraining:
-    return CrossModelTraining(artifact="x", template="m", data="d", **fields)
+    return CrossModelTraining(artifact="x", template="m", **{"data": "d", **fields})
 
 
 def trained(engine: cp.Engine, recipe: dict[str, Any], **options: Any) -> str:
@@ -430,6 +432,19 @@ def test_the_module_shares_weights_and_is_as_exact(template: Path, engine: cp.En
         weight.data_ptr()
         for weight in host.backend.model.parameters()  # type: ignore[attr-defined]
     }
+
+
+def test_answers_to_one_prompt_are_on_one_side(engine: cp.Engine, recipe: Recipe, pairs: Path, template: Path) -> None:
+    rows = [{"prompt": f"say {at // 2}", "response": ("one", "two")[at % 2]} for at in range(40)]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = {"kind": "huggingface", "source": f"path:{template}", "dtype": "float32", "device": "cpu"}
+    engine.run({"nodes": {"model": model}, "output": "model", "sampling": {"max_tokens": 1}}, "hello")
+    (host,) = engine.hosts()
+    loaded = engine.recipe(recipe()).nodes["model"]
+    assert isinstance(loaded, LeafModel)
+    found = load_examples(node(held_out=0.2, data=str(pairs)), "t", 0, loaded, host.backend).learn
+    assert len(found.held_out) == 8
+    assert not {one.prompt for one in found.train} & {one.prompt for one in found.held_out}
 
 
 def test_every_example_once_an_epoch() -> None:
